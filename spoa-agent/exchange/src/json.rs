@@ -1,0 +1,522 @@
+//! The line of the traffic log: one JSON document for an exchange, nothing lost.
+//!
+//! Field names follow the Elastic Common Schema and OpenTelemetry where these have one. What came
+//! from a peer is bytes: it is written as a string when it is UTF-8, and as `{"base64": "…"}` in the
+//! same place when it is not. `README.md` beside this crate shows a whole line.
+
+use std::net::IpAddr;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    Body, Endpoint, Exchange, Extent, Gap, Header, Headers, Request, Response, Timers, Tls,
+};
+
+/// What a line may leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether the bytes of the bodies are written. Their length and extent always are.
+    pub bodies: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { bodies: true }
+    }
+}
+
+/// Why a line is not an exchange.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// Not JSON, or not of this shape.
+    #[error("not an exchange: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// A value that is none of its kind.
+    #[error("{field} holds {value:?}, which is no {expected}")]
+    Value {
+        /// The path of the field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What belongs there.
+        expected: &'static str,
+    },
+}
+
+/// Appends the exchange as one line, newline included.
+pub fn write_line(exchange: &Exchange, options: Options, out: &mut Vec<u8>) {
+    let mut line = Object::begin(out);
+    line.raw("@timestamp", |out| timestamp(exchange.time_us(), out));
+    line.object("event", |event| {
+        event.text("kind", outcome(exchange));
+        if let Some(id) = exchange.id() {
+            event.bytes("id", id);
+        }
+        event.number("position", exchange.position);
+        if let Some(duration) = exchange.duration_us() {
+            event.number("duration_us", duration);
+        }
+    });
+    if let Some(request) = &exchange.request {
+        write_request(request, options, &mut line);
+    }
+    if let Some(response) = &exchange.response {
+        write_response(response, options, &mut line);
+    }
+    line.end();
+    out.push(b'\n');
+}
+
+/// Appends a gap as one line, newline included.
+pub fn write_gap(gap: &Gap, position: u64, out: &mut Vec<u8>) {
+    let mut line = Object::begin(out);
+    line.raw("@timestamp", |out| timestamp(gap.to_us, out));
+    line.object("event", |event| {
+        event.text("kind", "gap");
+        event.number("position", position);
+        event.text("reason", &gap.reason);
+        event.number("requests", gap.requests);
+        event.number("responses", gap.responses);
+        event.raw("start", |out| timestamp(gap.from_us, out));
+    });
+    line.end();
+    out.push(b'\n');
+}
+
+/// Reads a line that [`write_line`] wrote with bodies. `Ok(None)` for a line about a gap.
+///
+/// A line without bodies reads as an exchange whose bodies were not captured.
+///
+/// # Errors
+/// When the line is not JSON of this shape.
+pub fn read_line(line: &[u8]) -> Result<Option<Exchange>, JsonError> {
+    let line: Line<'_> = serde_json::from_slice(line)?;
+    if line.event.kind == "gap" {
+        return Ok(None);
+    }
+    Ok(Some(Exchange {
+        position: line.event.position,
+        request: line
+            .request
+            .map(|request| request.meant(&line.event))
+            .transpose()?,
+        response: line
+            .response
+            .map(|response| response.meant(&line.event))
+            .transpose()?,
+    }))
+}
+
+const fn outcome(exchange: &Exchange) -> &'static str {
+    match (&exchange.request, &exchange.response) {
+        (Some(_), Some(_)) => "exchange",
+        (Some(_), None) => "request_only",
+        (None, _) => "response_only",
+    }
+}
+
+fn write_request(request: &Request, options: Options, line: &mut Object<'_>) {
+    line.object("request", |fields| {
+        fields.raw("time", |out| timestamp(request.time_us, out));
+        if let Some(client) = &request.client {
+            fields.object("client", |it| write_endpoint(client, it));
+        }
+        if let Some(local) = &request.local {
+            fields.object("server", |it| write_endpoint(local, it));
+        }
+        fields.bytes("frontend", &request.frontend);
+        if let Some(tls) = &request.tls {
+            fields.object("tls", |it| {
+                it.bytes("version", &tls.version);
+                it.bytes("cipher", &tls.cipher);
+                it.bytes("server_name", &tls.server_name);
+            });
+        }
+        fields.bytes("version", &request.version);
+        fields.bytes("method", &request.method);
+        fields.bytes("target", &request.target);
+        write_headers(&request.headers, fields);
+        write_body(&request.body, options, fields);
+        if request.held {
+            fields.raw("held", |out| out.extend_from_slice(b"true"));
+        }
+    });
+}
+
+fn write_response(response: &Response, options: Options, line: &mut Object<'_>) {
+    line.object("response", |fields| {
+        fields.raw("time", |out| timestamp(response.time_us, out));
+        if let Some(time) = response.request_time_us {
+            fields.raw("request_time", |out| timestamp(time, out));
+        }
+        fields.bytes("backend", &response.backend);
+        fields.bytes("server", &response.server);
+        fields.number("status_code", response.status.into());
+        if let Some(status) = response.server_status {
+            fields.number("server_status_code", status.into());
+        }
+        fields.bytes("version", &response.version);
+        write_headers(&response.headers, fields);
+        write_body(&response.body, options, fields);
+        write_timers(response.timers, fields);
+    });
+}
+
+fn write_endpoint(endpoint: &Endpoint, fields: &mut Object<'_>) {
+    fields.text("ip", &endpoint.ip.to_string());
+    fields.number("port", endpoint.port.into());
+}
+
+fn write_headers(headers: &Headers, fields: &mut Object<'_>) {
+    fields.raw("headers", |out| {
+        out.push(b'[');
+        for (index, header) in headers.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.push(b'[');
+            bytes_value(&header.name, out);
+            out.push(b',');
+            bytes_value(&header.value, out);
+            out.push(b']');
+        }
+        out.push(b']');
+    });
+}
+
+fn write_body(body: &Body, options: Options, fields: &mut Object<'_>) {
+    fields.object("body", |it| {
+        it.text("extent", body.extent.as_str());
+        it.number("bytes", body.content.len() as u64);
+        if let Some(missing) = body.extent.missing() {
+            it.number("missing", missing);
+        }
+        if options.bodies {
+            it.bytes("content", &body.content);
+        }
+    });
+}
+
+fn write_timers(timers: Timers, fields: &mut Object<'_>) {
+    if timers == Timers::default() {
+        return;
+    }
+    fields.object("timers", |it| {
+        let mut timer = |name, value: Option<u32>| {
+            if let Some(value) = value {
+                it.number(name, value.into());
+            }
+        };
+        timer("queue_ms", timers.queue_ms);
+        timer("connect_ms", timers.connect_ms);
+        timer("response_ms", timers.response_ms);
+    });
+}
+
+/// An object being written.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl<'a> Object<'a> {
+    fn begin(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, first: true }
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
+    }
+
+    fn raw(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.first {
+            self.out.push(b',');
+        }
+        self.first = false;
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        write(self.out);
+    }
+
+    fn object(&mut self, name: &'static str, write: impl FnOnce(&mut Object<'_>)) {
+        self.raw(name, |out| {
+            let mut inner = Object::begin(out);
+            write(&mut inner);
+            inner.end();
+        });
+    }
+
+    fn text(&mut self, name: &'static str, value: &str) {
+        self.raw(name, |out| string(value, out));
+    }
+
+    fn bytes(&mut self, name: &'static str, value: &[u8]) {
+        self.raw(name, |out| bytes_value(value, out));
+    }
+
+    fn number(&mut self, name: &'static str, value: u64) {
+        self.raw(name, |out| {
+            out.extend_from_slice(value.to_string().as_bytes())
+        });
+    }
+}
+
+fn bytes_value(value: &[u8], out: &mut Vec<u8>) {
+    if let Ok(text) = std::str::from_utf8(value) {
+        return string(text, out);
+    }
+    out.extend_from_slice(b"{\"base64\":\"");
+    out.extend_from_slice(BASE64.encode(value).as_bytes());
+    out.extend_from_slice(b"\"}");
+}
+
+fn string(text: &str, out: &mut Vec<u8>) {
+    // Writing a string into a Vec cannot fail; were it to, the line must still be JSON.
+    if serde_json::to_writer(&mut *out, text).is_err() {
+        out.extend_from_slice(b"null");
+    }
+}
+
+fn timestamp(time_us: u64, out: &mut Vec<u8>) {
+    let time = i64::try_from(time_us)
+        .ok()
+        .and_then(|time_us| jiff::Timestamp::from_microsecond(time_us).ok())
+        .unwrap_or(jiff::Timestamp::MAX);
+    out.push(b'"');
+    out.extend_from_slice(format!("{time:.6}").as_bytes());
+    out.push(b'"');
+}
+
+/// A line as written.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    event: Event<'a>,
+    #[serde(borrow)]
+    request: Option<RequestAsWritten<'a>>,
+    #[serde(borrow)]
+    response: Option<ResponseAsWritten<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    kind: String,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    position: u64,
+}
+
+impl Event<'_> {
+    fn id(&self) -> Result<Bytes, JsonError> {
+        self.id.map_or_else(|| Ok(Bytes::new()), text_or_base64)
+    }
+}
+
+#[derive(Deserialize)]
+struct EndpointAsWritten {
+    ip: IpAddr,
+    port: u16,
+}
+
+impl From<EndpointAsWritten> for Endpoint {
+    fn from(written: EndpointAsWritten) -> Self {
+        Self {
+            ip: written.ip,
+            port: written.port,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct TlsAsWritten<'a> {
+    #[serde(borrow)]
+    version: &'a RawValue,
+    #[serde(borrow)]
+    cipher: &'a RawValue,
+    #[serde(borrow)]
+    server_name: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct BodyAsWritten<'a> {
+    extent: String,
+    bytes: u64,
+    missing: Option<u64>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+impl BodyAsWritten<'_> {
+    fn meant(self) -> Result<Body, JsonError> {
+        let missing = self.missing;
+        let Some(content) = self.content else {
+            let missing = Some(self.bytes.saturating_add(missing.unwrap_or(0)));
+            return Ok(Body {
+                content: Bytes::new(),
+                extent: Extent::NotCaptured { missing },
+            });
+        };
+        let extent = match self.extent.as_str() {
+            "whole" => Extent::Whole,
+            "cut" => Extent::Cut { missing },
+            "not captured" => Extent::NotCaptured { missing },
+            _ => return Err(wrong("body.extent", self.extent, "extent of a body")),
+        };
+        Ok(Body {
+            content: text_or_base64(content)?,
+            extent,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct RequestAsWritten<'a> {
+    time: String,
+    client: Option<EndpointAsWritten>,
+    server: Option<EndpointAsWritten>,
+    #[serde(borrow)]
+    frontend: &'a RawValue,
+    #[serde(borrow)]
+    tls: Option<TlsAsWritten<'a>>,
+    #[serde(borrow)]
+    version: &'a RawValue,
+    #[serde(borrow)]
+    method: &'a RawValue,
+    #[serde(borrow)]
+    target: &'a RawValue,
+    #[serde(borrow)]
+    headers: Vec<(&'a RawValue, &'a RawValue)>,
+    #[serde(borrow)]
+    body: BodyAsWritten<'a>,
+    #[serde(default)]
+    held: bool,
+}
+
+impl RequestAsWritten<'_> {
+    fn meant(self, event: &Event<'_>) -> Result<Request, JsonError> {
+        let tls = |tls: TlsAsWritten<'_>| -> Result<Tls, JsonError> {
+            Ok(Tls {
+                version: text_or_base64(tls.version)?,
+                cipher: text_or_base64(tls.cipher)?,
+                server_name: text_or_base64(tls.server_name)?,
+            })
+        };
+        Ok(Request {
+            id: event.id()?,
+            time_us: time("request.time", &self.time)?,
+            client: self.client.map(Endpoint::from),
+            local: self.server.map(Endpoint::from),
+            frontend: text_or_base64(self.frontend)?,
+            tls: self.tls.map(tls).transpose()?,
+            version: text_or_base64(self.version)?,
+            method: text_or_base64(self.method)?,
+            target: text_or_base64(self.target)?,
+            headers: headers(self.headers)?,
+            body: self.body.meant()?,
+            held: self.held,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct ResponseAsWritten<'a> {
+    time: String,
+    request_time: Option<String>,
+    #[serde(borrow)]
+    backend: &'a RawValue,
+    #[serde(borrow)]
+    server: &'a RawValue,
+    status_code: u16,
+    server_status_code: Option<u16>,
+    #[serde(borrow)]
+    version: &'a RawValue,
+    #[serde(borrow)]
+    headers: Vec<(&'a RawValue, &'a RawValue)>,
+    #[serde(borrow)]
+    body: BodyAsWritten<'a>,
+    #[serde(default)]
+    timers: TimersAsWritten,
+}
+
+#[derive(Deserialize, Default)]
+struct TimersAsWritten {
+    queue_ms: Option<u32>,
+    connect_ms: Option<u32>,
+    response_ms: Option<u32>,
+}
+
+impl ResponseAsWritten<'_> {
+    fn meant(self, event: &Event<'_>) -> Result<Response, JsonError> {
+        let request_time = self
+            .request_time
+            .map(|it| time("response.request_time", &it))
+            .transpose()?;
+        Ok(Response {
+            id: event.id()?,
+            time_us: time("response.time", &self.time)?,
+            request_time_us: request_time,
+            backend: text_or_base64(self.backend)?,
+            server: text_or_base64(self.server)?,
+            status: self.status_code,
+            server_status: self.server_status_code,
+            version: text_or_base64(self.version)?,
+            headers: headers(self.headers)?,
+            body: self.body.meant()?,
+            timers: Timers {
+                queue_ms: self.timers.queue_ms,
+                connect_ms: self.timers.connect_ms,
+                response_ms: self.timers.response_ms,
+            },
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Base64 {
+    base64: String,
+}
+
+fn headers(fields: Vec<(&RawValue, &RawValue)>) -> Result<Headers, JsonError> {
+    fields
+        .into_iter()
+        .map(|(name, value)| {
+            Ok(Header {
+                name: text_or_base64(name)?,
+                value: text_or_base64(value)?,
+            })
+        })
+        .collect()
+}
+
+fn text_or_base64(value: &RawValue) -> Result<Bytes, JsonError> {
+    let json = value.get();
+    if json.starts_with('{') {
+        let Base64 { base64 } = serde_json::from_str(json)?;
+        let decoded = BASE64.decode(&base64);
+        return decoded
+            .map(Bytes::from)
+            .map_err(|_| wrong("base64", base64, "base64"));
+    }
+    Ok(Bytes::from(serde_json::from_str::<String>(json)?))
+}
+
+fn time(field: &'static str, text: &str) -> Result<u64, JsonError> {
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .and_then(|time| u64::try_from(time.as_microsecond()).ok())
+        .ok_or_else(|| wrong(field, text.to_owned(), "time after 1970 (RFC 3339)"))
+}
+
+const fn wrong(field: &'static str, value: String, expected: &'static str) -> JsonError {
+    JsonError::Value {
+        field,
+        value,
+        expected,
+    }
+}
