@@ -1,1 +1,22 @@
-//! spoa-agent
+//! An HAProxy SPOE agent that captures every request and response of a search cluster.
+//!
+//! The data goes one way, and the modules are its stations:
+//!
+//! [`server`] takes frames from HAProxy; [`capture`] makes halves of them and appends these to the
+//! journal; each [`follower`] reads the journal at its own pace: [`traffic_log`] writes a line per
+//! exchange, [`mirror`] hands exchanges to the shadow engine. [`run`] puts the parts together and takes
+//! them apart in order. [`config`] is what the user wants, [`cli`] how it is said, [`telemetry`] what the
+//! operator sees.
+//!
+//! What can live without sockets or files is in crates of its own: `spop-codec`, `exchange`, `journal`,
+//! `shadow`, and `haproxy-config`.
+
+pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod follower;
+pub mod mirror;
+pub mod run;
+pub mod server;
+pub mod telemetry;
+pub mod traffic_log;

@@ -15,6 +15,37 @@ pub const CREDENTIALS: &[&str] = &[
     "x-api-key",
 ];
 
+/// Which headers are credentials: [`CREDENTIALS`], and what the user adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    names: Vec<Box<[u8]>>,
+    longest: usize,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self::with(std::iter::empty::<&str>())
+    }
+}
+
+impl Credentials {
+    /// The built-in names and `more`.
+    pub fn with<S: AsRef<str>>(more: impl IntoIterator<Item = S>) -> Self {
+        let mut names: Vec<Box<[u8]>> =
+            CREDENTIALS.iter().map(|name| Box::from(name.as_bytes())).collect();
+        names.extend(more.into_iter().map(|name| Box::from(name.as_ref().as_bytes())));
+        let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
+        Self { names, longest }
+    }
+
+    /// Whether the header `name` is one, compared without regard to case.
+    #[must_use]
+    pub fn cover(&self, name: &[u8]) -> bool {
+        name.len() <= self.longest
+            && self.names.iter().any(|secret| secret.eq_ignore_ascii_case(name))
+    }
+}
+
 /// One header field. HAProxy tells names in lower case, whatever the peer wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header<B = Bytes> {
@@ -124,6 +155,15 @@ mod tests {
         assert_eq!(headers.get_all("VIA").collect::<Vec<_>>(), [b"a", b"b"]);
         assert_eq!(headers.get("Host"), Some(&b"h"[..]));
         assert_eq!(headers.get("cookie"), None);
+    }
+
+    #[test]
+    fn credentials_are_known_in_any_case_and_the_user_adds_more() {
+        let credentials = Credentials::with(["X-Tenant-Token"]);
+        assert!(credentials.cover(b"Authorization"));
+        assert!(credentials.cover(b"x-tenant-token"));
+        assert!(!credentials.cover(b"x-tenant-token2"));
+        assert!(!Credentials::default().cover(b"x-tenant-token"));
     }
 
     #[test]

@@ -21,4 +21,4 @@ pub mod record;
 pub use body::{Body, Extent};
 pub use exchange::Exchange;
 pub use half::{Endpoint, Gap, Half, Request, Response, Timers, Tls};
-pub use headers::{Header, Headers};
+pub use headers::{Credentials, Header, Headers};

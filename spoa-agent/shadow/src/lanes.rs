@@ -50,17 +50,21 @@ struct Lane<T> {
 
 impl<T> Default for Lanes<T> {
     fn default() -> Self {
-        Self { lanes: HashMap::new(), ready: VecDeque::new(), waiting: 0 }
+        Self {
+            lanes: HashMap::new(),
+            ready: VecDeque::new(),
+            waiting: 0,
+        }
     }
 }
 
 impl<T> Lanes<T> {
     /// Puts an item at the end of its lane.
     pub fn offer(&mut self, key: LaneKey, item: T) {
-        let lane = self
-            .lanes
-            .entry(key)
-            .or_insert_with(|| Lane { waiting: VecDeque::new(), in_flight: false });
+        let lane = self.lanes.entry(key).or_insert_with(|| Lane {
+            waiting: VecDeque::new(),
+            in_flight: false,
+        });
         if lane.waiting.is_empty() && !lane.in_flight {
             self.ready.push_back(key);
         }
@@ -81,7 +85,9 @@ impl<T> Lanes<T> {
     /// The item that was taken from this lane has ended. A lane that nothing was taken from stays as
     /// it is.
     pub fn done(&mut self, key: LaneKey) {
-        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            return;
+        };
         if !lane.in_flight {
             return;
         }
@@ -261,13 +267,30 @@ mod tests {
     fn exchanges_of_one_client_connection_share_a_lane_and_those_of_unknown_ones_do_not() {
         let from = |position, client| Exchange {
             position,
-            request: Some(exchange::Request { client, ..Default::default() }),
+            request: Some(exchange::Request {
+                client,
+                ..Default::default()
+            }),
             response: None,
         };
-        let client = |port| Some(exchange::Endpoint { ip: [10, 0, 0, 1].into(), port });
-        assert_eq!(LaneKey::of(&from(1, client(5))), LaneKey::of(&from(2, client(5))));
-        assert_ne!(LaneKey::of(&from(1, client(5))), LaneKey::of(&from(2, client(6))));
-        assert_ne!(LaneKey::of(&from(1, client(0))), LaneKey::of(&from(2, client(0))));
+        let client = |port| {
+            Some(exchange::Endpoint {
+                ip: [10, 0, 0, 1].into(),
+                port,
+            })
+        };
+        assert_eq!(
+            LaneKey::of(&from(1, client(5))),
+            LaneKey::of(&from(2, client(5)))
+        );
+        assert_ne!(
+            LaneKey::of(&from(1, client(5))),
+            LaneKey::of(&from(2, client(6)))
+        );
+        assert_ne!(
+            LaneKey::of(&from(1, client(0))),
+            LaneKey::of(&from(2, client(0)))
+        );
         assert_ne!(LaneKey::of(&from(1, None)), LaneKey::of(&from(2, None)));
     }
 }

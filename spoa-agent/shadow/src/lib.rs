@@ -1,1 +1,37 @@
-//! shadow
+//! Sends captured requests to one target: byte for byte, in order per client connection, in parallel
+//! across client connections, and never more than it can hold.
+//!
+//! [`Engine`] takes [`exchange::Exchange`]s in journal order and tells an [`Outcome`] for each. It does
+//! not read the journal and keeps no cursor: who feeds it does, and advances the cursor by the outcomes.
+//! A body that is not whole is never sent.
+//!
+//! Delivery is at least once. An exchange is sent again after a failure, also when the target may have
+//! done it; [`Delivered::attempts`] says so.
+//!
+//! Reading order: [`target`], [`outgoing`] and [`incoming`] (bytes, pure), [`sender`] (one connection),
+//! [`lanes`] (the order), `health` and `dispatch` (what waits, and when the target is down; pure),
+//! [`engine`] (the tasks), [`outcome`].
+
+pub mod counters;
+mod dispatch;
+pub mod engine;
+mod health;
+pub mod incoming;
+pub mod lanes;
+pub mod outcome;
+pub mod outgoing;
+mod quiet;
+pub mod sender;
+pub mod target;
+pub mod tls;
+
+pub use counters::Counters;
+pub use dispatch::{Bounds, Retry};
+pub use engine::{Closed, Config, Drained, Engine};
+pub use incoming::{Answer, AnswerError, AnswerLimits};
+pub use lanes::{LaneKey, Lanes};
+pub use outcome::{Delivered, Dropped, Filtered, Outcome, Outcomes};
+pub use outgoing::{FieldError, FieldName, FieldValue, HostHeader, Rewrite, Unsendable};
+pub use sender::{Route, SendError, Sender, Sent, Timeouts, Timing};
+pub use target::{Secret, SecretError, Target, TargetError};
+pub use tls::{Trust, TrustError};

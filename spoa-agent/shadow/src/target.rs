@@ -88,18 +88,29 @@ impl Target {
             return Err(TargetError::UserInfo);
         }
         if !matches!(path, "" | "/") {
-            return Err(TargetError::Path { text: text.to_owned(), rest: path.to_owned() });
+            return Err(TargetError::Path {
+                text: text.to_owned(),
+                rest: path.to_owned(),
+            });
         }
         let (host, port) = split_port(authority);
-        let host = Host::parse(host)
-            .ok_or_else(|| TargetError::Host { text: text.to_owned(), host: host.to_owned() })?;
+        let host = Host::parse(host).ok_or_else(|| TargetError::Host {
+            text: text.to_owned(),
+            host: host.to_owned(),
+        })?;
         let port = match port {
             None if encrypted => 443,
             None => 80,
-            Some(digits) => port_number(digits)
-                .ok_or_else(|| TargetError::Port { text: text.to_owned(), port: digits.to_owned() })?,
+            Some(digits) => port_number(digits).ok_or_else(|| TargetError::Port {
+                text: text.to_owned(),
+                port: digits.to_owned(),
+            })?,
         };
-        Ok(Self { encrypted, host, port })
+        Ok(Self {
+            encrypted,
+            host,
+            port,
+        })
     }
 
     /// Whether the connection is TLS.
@@ -128,7 +139,11 @@ impl Target {
     #[must_use]
     pub fn authority(&self) -> String {
         let default = if self.encrypted { 443 } else { 80 };
-        if self.port == default { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == default {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// The name that the target's certificate must carry.
@@ -189,7 +204,11 @@ impl fmt::Display for Host {
 }
 
 fn scheme_error(text: &str) -> TargetError {
-    if text.contains('@') { TargetError::UserInfo } else { TargetError::Scheme(text.to_owned()) }
+    if text.contains('@') {
+        TargetError::UserInfo
+    } else {
+        TargetError::Scheme(text.to_owned())
+    }
 }
 
 /// Cuts at the colon behind the host; the colons of an IPv6 address stand in brackets.
@@ -253,11 +272,23 @@ mod tests {
     fn a_target_is_a_scheme_a_host_and_a_port() {
         for (text, shown, authority) in [
             ("http://shadow", "http://shadow:80", "shadow"),
-            ("https://shadow.example/", "https://shadow.example:443", "shadow.example"),
+            (
+                "https://shadow.example/",
+                "https://shadow.example:443",
+                "shadow.example",
+            ),
             ("https://shadow:9200", "https://shadow:9200", "shadow:9200"),
-            ("http://127.0.0.1:9200", "http://127.0.0.1:9200", "127.0.0.1:9200"),
+            (
+                "http://127.0.0.1:9200",
+                "http://127.0.0.1:9200",
+                "127.0.0.1:9200",
+            ),
             ("http://[::1]:9200", "http://[::1]:9200", "[::1]:9200"),
-            ("https://[2001:db8::1]", "https://[2001:db8::1]:443", "[2001:db8::1]"),
+            (
+                "https://[2001:db8::1]",
+                "https://[2001:db8::1]:443",
+                "[2001:db8::1]",
+            ),
         ] {
             let target = Target::parse(text).unwrap();
             assert_eq!(target.to_string(), shown);
@@ -293,7 +324,11 @@ mod tests {
 
     #[test]
     fn credentials_in_a_url_are_refused_and_not_repeated() {
-        for text in ["https://user:pass@shadow", "user:pass@shadow", "http://shadow/@pass"] {
+        for text in [
+            "https://user:pass@shadow",
+            "user:pass@shadow",
+            "http://shadow/@pass",
+        ] {
             let error = Target::parse(text).unwrap_err();
             assert_eq!(error, TargetError::UserInfo);
             assert!(!format!("{error} {error:?}").contains("pass@"));

@@ -1,0 +1,251 @@
+//! What the generator writes, HAProxy accepts: `haproxy -c` on each combination of options.
+//!
+//! `HAPROXY_BINARIES` names the binaries, separated by `:`. Without it, `haproxy` and
+//! `haproxy-3.0` are looked for in `PATH`; one that is missing is named on stderr, and fails the
+//! test where `CI=true`, so that a machine without HAProxy cannot pass for one that tested it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use haproxy_config::{Hold, Options, Role, TargetVersion, generate};
+
+struct Haproxy {
+    path: PathBuf,
+    branch: (u16, u16),
+}
+
+fn binaries() -> Vec<Haproxy> {
+    let named = std::env::var("HAPROXY_BINARIES").ok();
+    let names: Vec<&str> = match &named {
+        Some(named) => named.split(':').filter(|name| !name.is_empty()).collect(),
+        None => vec!["haproxy", "haproxy-3.0"],
+    };
+    let (found, missing): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .map(|name| (name, probe(name)))
+        .partition(|(_, branch)| branch.is_some());
+    for (name, _) in &missing {
+        eprintln!("NOT TESTED with {name}: it is not installed, or does not tell its version");
+    }
+    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(
+        !ci || missing.is_empty(),
+        "in CI every HAProxy must be there: see scripts/setup"
+    );
+    found
+        .into_iter()
+        .filter_map(|(name, branch)| {
+            Some(Haproxy {
+                path: name.into(),
+                branch: branch?,
+            })
+        })
+        .collect()
+}
+
+/// The branch that a binary says it is, from `HAProxy version 3.0.11-1+deb13u3 2026/05/20`.
+fn probe(name: &str) -> Option<(u16, u16)> {
+    let output = Command::new(name).arg("-v").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let version = text.split("version ").nth(1)?;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Writes the files and returns what `haproxy -c` has against them.
+fn refusal(haproxy: &Haproxy, folder: &Path, options: &Options) -> Option<String> {
+    let spoe_file = folder.join("spoe.cfg");
+    let options = Options {
+        spoe_file: spoe_file.to_str().unwrap().to_owned(),
+        ..options.clone()
+    };
+    let files = generate(&options).unwrap();
+    let haproxy_file = folder.join("haproxy.cfg");
+    fs::write(&haproxy_file, &files.haproxy_cfg).unwrap();
+    fs::write(&spoe_file, &files.spoe_cfg).unwrap();
+    let output = Command::new(&haproxy.path)
+        .arg("-c")
+        .arg("-f")
+        .arg(&haproxy_file)
+        .output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    // A warning is a mistake of ours, except the advice to use a chroot: that is the
+    // user's to take.
+    let warned = said
+        .lines()
+        .any(|line| line.contains("[WARNING]") && !line.contains("chroot"));
+    if output.status.success() && !warned {
+        return None;
+    }
+    let (path, status) = (haproxy.path.display(), output.status);
+    Some(format!("{path} ({status}): {said}\n{}", files.haproxy_cfg))
+}
+
+/// A certificate and its key, made for this test alone.
+fn certificate(folder: &Path) -> String {
+    let path = folder.join("site.pem");
+    let key = folder.join("site.key");
+    let made = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test",
+        ])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&path)
+        .output()
+        .expect("openssl is needed for the TLS combinations");
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let both = [fs::read(&path).unwrap(), fs::read(&key).unwrap()].concat();
+    fs::write(&path, both).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Each option in each of its forms, in every combination of role, hold mode and version, and the
+/// rest once beside the defaults.
+fn combinations(certificate: &str, branch: (u16, u16)) -> Vec<Options> {
+    let (major, minor) = branch;
+    let mut all = Vec::new();
+    for version in [TargetVersion::Auto, TargetVersion::Branch { major, minor }] {
+        for (role, hold) in [
+            (Role::Primary, Hold::Off),
+            (Role::Primary, Hold::Open),
+            (Role::Primary, Hold::Closed),
+            (Role::Shadow, Hold::Off),
+        ] {
+            let base = Options {
+                role,
+                hold,
+                version,
+                ..Options::default()
+            };
+            all.extend(variations(&base, certificate));
+        }
+    }
+    all
+}
+
+fn variations(base: &Options, certificate: &str) -> Vec<Options> {
+    let with = |change: &dyn Fn(&mut Options)| {
+        let mut options = base.clone();
+        change(&mut options);
+        options
+    };
+    vec![
+        base.clone(),
+        with(&|o| {
+            o.listen = vec![
+                "127.0.0.1:9301".parse().unwrap(),
+                "[::1]:9301".parse().unwrap(),
+            ];
+            o.tls_listen = vec!["[::]:9343".parse().unwrap(), "*:9344".parse().unwrap()];
+            o.certificate = Some(certificate.to_owned());
+        }),
+        with(&|o| {
+            o.nodes = [
+                "127.0.0.1:9200",
+                "127.0.0.2:9200",
+                "[::1]:9200",
+                "localhost:9200",
+            ]
+            .map(|node| node.parse().unwrap())
+            .to_vec();
+            o.node_check = false;
+        }),
+        with(&|o| {
+            o.nodes = [
+                "https://127.0.0.1:9200",
+                "https://localhost:9200",
+                "https://[::1]:9200",
+            ]
+            .map(|node| node.parse().unwrap())
+            .to_vec();
+        }),
+        with(&|o| {
+            o.nodes = vec!["https://localhost:9200".parse().unwrap()];
+            o.node_ca_file = certificate.to_owned();
+        }),
+        with(&|o| {
+            o.nodes = vec!["https://localhost:9200".parse().unwrap()];
+            o.node_tls_insecure = true;
+        }),
+        with(&|o| o.agent = "/run/spoa-agent/spop.sock".parse().unwrap()),
+        with(&|o| o.agent = "[::1]:12345".parse().unwrap()),
+        with(&|o| {
+            o.body_limit = 0;
+            o.reads = Vec::new();
+            o.threads = Some(1);
+            o.max_connections = 1;
+            o.log = "off".parse().unwrap();
+            o.id_header = "x".to_owned();
+        }),
+        with(&|o| {
+            o.body_limit = haproxy_config::MAX_BODY_LIMIT;
+            o.reads = vec!["a".repeat(1700)];
+            o.threads = Some(64);
+            o.log = "/dev/log".parse().unwrap();
+            o.stats_socket = Some("/tmp/haproxy.sock".to_owned());
+            o.id_header = "a".repeat(64);
+        }),
+        with(&|o| {
+            o.processing_timeout = Duration::from_millis(1);
+            o.hold_timeout = Duration::from_millis(60_000);
+            o.connect_timeout = Duration::from_secs(86_400);
+            o.client_timeout = Duration::from_secs(86_400);
+            o.server_timeout = Duration::from_secs(86_400);
+            o.http_request_timeout = Duration::from_secs(86_400);
+            o.log = "[::1]:514".parse().unwrap();
+        }),
+    ]
+}
+
+#[test]
+fn haproxy_accepts_every_combination() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = certificate(folder.path());
+    for haproxy in binaries() {
+        for options in combinations(&certificate, haproxy.branch) {
+            if let Some(refusal) = refusal(&haproxy, folder.path(), &options) {
+                panic!("{refusal}");
+            }
+        }
+    }
+}
+
+#[test]
+fn haproxy_starts_although_the_agent_has_no_address_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = "spoa-agent.invalid:12345".parse().unwrap();
+    let options = Options {
+        agent,
+        ..Options::default()
+    };
+    let files = generate(&Options {
+        spoe_file: folder.path().join("spoe.cfg").to_str().unwrap().to_owned(),
+        ..options
+    })
+    .unwrap();
+    let haproxy_file = folder.path().join("haproxy.cfg");
+    fs::write(&haproxy_file, &files.haproxy_cfg).unwrap();
+    fs::write(folder.path().join("spoe.cfg"), &files.spoe_cfg).unwrap();
+    for haproxy in binaries() {
+        let output = Command::new(&haproxy.path)
+            .arg("-c")
+            .arg("-f")
+            .arg(&haproxy_file)
+            .output();
+        let output = output.unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! What the follower counts about itself. The agent exports these; the ledger's own figures (delivered,
+//! filtered, dropped) come from [`crate::Outcomes`], reason by reason.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters since the engine began, and gauges (said where they are). All are read with `load`.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Exchanges that [`crate::Engine::offer`] took, whatever became of them.
+    pub offered: AtomicU64,
+    /// Exchanges that have their outcome.
+    pub settled: AtomicU64,
+    /// Gauge: exchanges taken and without an outcome, those in flight among them.
+    pub held: AtomicU64,
+    /// Gauge: bytes of memory that these hold, roughly.
+    pub held_bytes: AtomicU64,
+    /// Gauge: exchanges that a sender is busy with.
+    pub in_flight: AtomicU64,
+    /// Gauge: exchanges that wait for their next attempt.
+    pub retrying: AtomicU64,
+    /// Requests begun on a connection, repeated ones and probes included.
+    pub attempts: AtomicU64,
+    /// Exchanges put back for another attempt because of trouble with the target.
+    pub retries: AtomicU64,
+    /// Requests repeated at once because a kept connection turned out to be closed.
+    pub stale_retries: AtomicU64,
+    /// Connections made.
+    pub connects: AtomicU64,
+    /// Connections that could not be made.
+    pub connect_failures: AtomicU64,
+    /// Requests that asked only whether the target lives.
+    pub probes: AtomicU64,
+    /// Times the target was found down.
+    pub target_downs: AtomicU64,
+    /// Gauge: 1 while the target is down.
+    pub target_down: AtomicU64,
+    /// Bytes of requests written, before TLS.
+    pub bytes_sent: AtomicU64,
+    /// Bytes of answers read, after TLS.
+    pub bytes_received: AtomicU64,
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+pub(crate) fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+pub(crate) fn set(gauge: &AtomicU64, value: usize) {
+    gauge.store(value as u64, Ordering::Relaxed);
+}

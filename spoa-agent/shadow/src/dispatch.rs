@@ -1,0 +1,651 @@
+//! Who sends what when: the lanes, the exchanges that wait for another attempt, and the target's
+//! health, as one value behind one lock. Pure: the caller brings the time and the randomness.
+//!
+//! An exchange that is to be sent again keeps its lane but no worker: it lies here until it is due. So a
+//! request that fails and fails holds up what follows it on its client connection, and nothing else.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use exchange::Exchange;
+use tokio::time::Instant;
+
+use crate::health::{Doubt, Gate, Health};
+use crate::{Delivered, Dropped, LaneKey, Lanes, Outcome, Timing};
+
+/// How much the engine holds at most: waiting, in flight, and between attempts.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Exchanges.
+    pub exchanges: usize,
+    /// Bytes, as [`Exchange::weight`] counts them. One exchange alone may be larger.
+    pub bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            exchanges: 8192,
+            bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// When and how often an exchange is sent again.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// Failed attempts, made while the target was alive, after which an exchange is given up.
+    pub max_attempts: u32,
+    /// The wait after the first failure; it doubles with each further one.
+    pub first: Duration,
+    /// The longest wait.
+    pub longest: Duration,
+    /// The longest wait that the target may ask for with `retry-after`.
+    pub longest_asked: Duration,
+    /// How long the target may take to answer whether it lives.
+    pub probe: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            max_attempts: 5,
+            first: Duration::from_millis(50),
+            longest: Duration::from_secs(2),
+            longest_asked: Duration::from_secs(30),
+            probe: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Retry {
+    /// The wait after so many failures: between half and all of the step, so that what failed together
+    /// does not come back together. `random` is any number.
+    fn wait(&self, failures: u32, random: u64, asked: Option<Duration>) -> Duration {
+        let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
+        let step = self.first.saturating_mul(doubled).min(self.longest);
+        let part = u32::try_from(random % 1024).unwrap_or_default();
+        let wait = step / 2 + step.saturating_mul(part) / 2048;
+        wait.max(asked.unwrap_or_default().min(self.longest_asked))
+    }
+}
+
+/// An exchange on its way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) exchange: Arc<Exchange>,
+    key: LaneKey,
+    weight: usize,
+    /// Times it was begun on a connection.
+    pub(crate) attempts: u32,
+    failures: u32,
+    /// Failures that are its own fault.
+    counted: u32,
+    /// Whose fault the last failure was is told by this.
+    doubt: Option<Arc<Doubt>>,
+    last: Option<Trouble>,
+}
+
+/// A failed attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trouble {
+    pub(crate) kind: TroubleKind,
+    /// The word for it.
+    pub(crate) cause: &'static str,
+    /// The status, if one came.
+    pub(crate) status: Option<u16>,
+    pub(crate) timing: Timing,
+    /// What the target asked for with `retry-after`.
+    pub(crate) asked: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TroubleKind {
+    /// No connection: never the request's fault.
+    Connect,
+    /// A connection that broke, fell silent, or spoke no HTTP.
+    Transport,
+    /// An answer that says "not now".
+    Status,
+}
+
+/// What a worker does next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Send(Job),
+    /// The exchange has had its attempts: tell the outcome.
+    GiveUp(Job),
+    Probe,
+    /// Nothing to do: until then, or until something changes.
+    Wait(Option<Instant>),
+    Stop,
+}
+
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    lanes: Lanes<Job>,
+    parked: BinaryHeap<Parked>,
+    pub(crate) health: Health,
+    /// The position that each worker is busy with.
+    busy: Vec<Option<u64>>,
+    held: usize,
+    held_bytes: usize,
+    bounds: Bounds,
+    retry: Retry,
+    closing: bool,
+}
+
+/// What the gauges show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) held: usize,
+    pub(crate) held_bytes: usize,
+    pub(crate) retrying: usize,
+}
+
+impl Job {
+    pub(crate) fn new(exchange: Arc<Exchange>) -> Self {
+        Self {
+            key: LaneKey::of(&exchange),
+            weight: exchange.weight(),
+            exchange,
+            attempts: 0,
+            failures: 0,
+            counted: 0,
+            doubt: None,
+            last: None,
+        }
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.exchange.position
+    }
+
+    /// What is told of an exchange that is not tried again.
+    pub(crate) fn given_up(&self) -> Outcome {
+        let attempts = self.attempts;
+        match self.last {
+            Some(Trouble {
+                status: Some(status),
+                timing,
+                ..
+            }) => Outcome::Delivered(Delivered {
+                status,
+                attempts,
+                timing,
+            }),
+            Some(Trouble { cause, .. }) => Outcome::Dropped(Dropped::Poison { attempts, cause }),
+            None => Outcome::Dropped(Dropped::Poison {
+                attempts,
+                cause: "no attempt",
+            }),
+        }
+    }
+
+    /// Counts the last failure against the exchange, if the target turned out to be alive.
+    fn settle_doubt(&mut self) {
+        if self.doubt.take().is_some_and(|doubt| !doubt.was_down()) {
+            self.counted += 1;
+        }
+    }
+}
+
+impl Dispatch {
+    pub(crate) fn new(workers: usize, bounds: Bounds, retry: Retry) -> Self {
+        Self {
+            lanes: Lanes::default(),
+            parked: BinaryHeap::new(),
+            health: Health::default(),
+            busy: vec![None; workers],
+            held: 0,
+            held_bytes: 0,
+            bounds,
+            retry,
+            closing: false,
+        }
+    }
+
+    /// Takes the job in, or gives it back when there is no room.
+    pub(crate) fn offer(&mut self, job: Job) -> Option<Job> {
+        let fits = self.held < self.bounds.exchanges
+            && self.held_bytes.saturating_add(job.weight) <= self.bounds.bytes;
+        if !fits && self.held > 0 {
+            return Some(job);
+        }
+        self.held += 1;
+        self.held_bytes += job.weight;
+        self.lanes.offer(job.key, job);
+        None
+    }
+
+    pub(crate) fn next(&mut self, worker: usize, now: Instant) -> Next {
+        if self.closing {
+            return Next::Stop;
+        }
+        match self.health.gate(now) {
+            Gate::Open => {}
+            Gate::Probe => return Next::Probe,
+            Gate::Shut(until) => return Next::Wait(until),
+        }
+        if let Some(mut job) = self.take_due(now) {
+            job.settle_doubt();
+            self.set_busy(worker, Some(job.position()));
+            return self.send_or_give_up(job);
+        }
+        match self.lanes.take() {
+            Some((_, job)) => {
+                self.set_busy(worker, Some(job.position()));
+                Next::Send(job)
+            }
+            None => Next::Wait(self.parked.peek().map(|parked| parked.due)),
+        }
+    }
+
+    /// A job for a worker that probes a target which does not answer trivial questions: rather one that
+    /// was not tried yet, but not without end.
+    pub(crate) fn take_for_probe(&mut self, worker: usize) -> Option<Job> {
+        let fresh = if self.parked.len() < self.busy.len() {
+            self.lanes.take()
+        } else {
+            None
+        };
+        let job = match fresh {
+            Some((_, job)) => job,
+            None => self.parked.pop()?.job,
+        };
+        self.set_busy(worker, Some(job.position()));
+        Some(job)
+    }
+
+    /// An attempt failed. The job is kept for later, or given back as [`Next::GiveUp`].
+    pub(crate) fn troubled(
+        &mut self,
+        worker: usize,
+        mut job: Job,
+        trouble: Trouble,
+        began: Instant,
+        now: Instant,
+        random: u64,
+    ) -> Option<Job> {
+        job.failures = job.failures.saturating_add(1);
+        job.last = Some(trouble);
+        let own_fault = trouble.kind != TroubleKind::Connect && !self.health.down_since(began);
+        // "Not now", while others are answered, needs no further proof.
+        if own_fault && trouble.kind == TroubleKind::Status && self.health.answered_since(began) {
+            job.counted += 1;
+            if job.counted >= self.retry.max_attempts {
+                return Some(job);
+            }
+        } else {
+            let doubt = self.health.suspect(now);
+            job.doubt = own_fault.then_some(doubt);
+        }
+        self.set_busy(worker, None);
+        let due = now + self.retry.wait(job.failures, random, trouble.asked);
+        self.parked.push(Parked { due, job });
+        None
+    }
+
+    pub(crate) fn probe_failed(
+        &mut self,
+        now: Instant,
+        asked: Option<Duration>,
+        random: u64,
+    ) -> bool {
+        let retry = self.retry;
+        self.health
+            .probe_failed(now, |failures| retry.wait(failures, random, asked))
+    }
+
+    /// The job has its outcome.
+    pub(crate) fn finished(&mut self, worker: usize, job: &Job) {
+        self.set_busy(worker, None);
+        self.held -= 1;
+        self.held_bytes -= job.weight;
+        self.lanes.done(job.key);
+    }
+
+    /// Whether there is room enough to wake who waits for it: an eighth, so that it is not woken for
+    /// each exchange.
+    pub(crate) fn has_room(&self) -> bool {
+        self.held <= self.bounds.exchanges - self.bounds.exchanges / 8
+            && self.held_bytes <= self.bounds.bytes - self.bounds.bytes / 8
+    }
+
+    /// Whether another worker should look: there is something whose time nobody may be waiting for.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            held: self.held,
+            held_bytes: self.held_bytes,
+            retrying: self.parked.len(),
+        }
+    }
+
+    /// From now on, nothing is begun.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// The positions of everything without an outcome, in order. To be asked when no worker runs.
+    pub(crate) fn take_rest(&mut self) -> Vec<u64> {
+        let waiting = self.lanes.drain().into_iter().map(|job| job.position());
+        let parked = self.parked.drain().map(|parked| parked.job.position());
+        let busy = self.busy.iter_mut().filter_map(Option::take);
+        let mut rest: Vec<u64> = waiting.chain(parked).chain(busy).collect();
+        rest.sort_unstable();
+        (self.held, self.held_bytes) = (0, 0);
+        rest
+    }
+
+    fn send_or_give_up(&self, job: Job) -> Next {
+        if job.counted >= self.retry.max_attempts {
+            Next::GiveUp(job)
+        } else {
+            Next::Send(job)
+        }
+    }
+
+    fn take_due(&mut self, now: Instant) -> Option<Job> {
+        if self.parked.peek()?.due > now {
+            return None;
+        }
+        self.parked.pop().map(|parked| parked.job)
+    }
+
+    fn set_busy(&mut self, worker: usize, position: Option<u64>) {
+        if let Some(busy) = self.busy.get_mut(worker) {
+            *busy = position;
+        }
+    }
+}
+
+/// A job between two attempts; the earliest due is the greatest, as a heap wants it.
+#[derive(Debug)]
+struct Parked {
+    due: Instant,
+    job: Job,
+}
+
+impl Ord for Parked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |parked: &Self| (parked.due, parked.job.position());
+        key(other).cmp(&key(self))
+    }
+}
+
+impl PartialOrd for Parked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Parked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Parked {}
+
+#[cfg(test)]
+mod tests {
+    use exchange::{Endpoint, Request};
+
+    use super::*;
+
+    const STATUS: Trouble = Trouble {
+        kind: TroubleKind::Status,
+        cause: "503",
+        status: Some(503),
+        timing: Timing {
+            connect: Duration::ZERO,
+            first_byte: None,
+            end: Duration::ZERO,
+        },
+        asked: None,
+    };
+    const RESET: Trouble = Trouble {
+        kind: TroubleKind::Transport,
+        cause: "closed",
+        status: None,
+        ..STATUS
+    };
+    const REFUSED: Trouble = Trouble {
+        kind: TroubleKind::Connect,
+        cause: "connect",
+        ..RESET
+    };
+
+    fn dispatch() -> Dispatch {
+        Dispatch::new(4, Bounds::default(), Retry::default())
+    }
+
+    fn job(position: u64, port: u16) -> Job {
+        let client = Some(Endpoint {
+            ip: [10, 0, 0, 1].into(),
+            port,
+        });
+        let request = Some(Request {
+            client,
+            ..Request::default()
+        });
+        Job::new(Arc::new(Exchange {
+            position,
+            request,
+            response: None,
+        }))
+    }
+
+    fn sent(next: Next) -> Job {
+        match next {
+            Next::Send(job) => job,
+            other => panic!("nothing to send: {other:?}"),
+        }
+    }
+
+    fn later(now: &mut Instant) -> Instant {
+        *now += Duration::from_secs(3);
+        *now
+    }
+
+    #[test]
+    fn a_failed_exchange_holds_its_lane_and_no_other() {
+        let (mut dispatch, mut now) = (dispatch(), Instant::now());
+        for (position, port) in [(1, 7), (2, 7), (3, 8)] {
+            assert!(dispatch.offer(job(position, port)).is_none());
+        }
+        let began = now;
+        let first = sent(dispatch.next(0, now));
+        let other = sent(dispatch.next(1, now));
+        assert_eq!((first.position(), other.position()), (1, 3));
+        dispatch.health.answered(later(&mut now));
+        dispatch.finished(1, &other);
+        assert!(dispatch.troubled(0, first, STATUS, began, now, 0).is_none());
+        assert!(matches!(dispatch.next(0, now), Next::Wait(Some(due)) if due > now));
+        let again = sent(dispatch.next(0, later(&mut now)));
+        assert_eq!(again.position(), 1);
+        dispatch.finished(0, &again);
+        assert_eq!(sent(dispatch.next(0, now)).position(), 2);
+    }
+
+    #[test]
+    fn not_now_five_times_while_others_are_answered_ends_with_that_status() {
+        let (mut dispatch, mut now) = (dispatch(), Instant::now());
+        assert!(dispatch.offer(job(1, 7)).is_none());
+        let mut sends = 0;
+        let given_up = loop {
+            let began = later(&mut now);
+            let mut job = sent(dispatch.next(0, began));
+            job.attempts += 1;
+            sends += 1;
+            dispatch.health.answered(later(&mut now));
+            if let Some(job) = dispatch.troubled(0, job, STATUS, began, now, 0) {
+                break job;
+            }
+        };
+        assert_eq!(sends, 5);
+        let expected = Delivered {
+            status: 503,
+            attempts: 5,
+            timing: Timing::default(),
+        };
+        assert_eq!(given_up.given_up(), Outcome::Delivered(expected));
+    }
+
+    #[test]
+    fn a_request_that_breaks_every_connection_is_poison_once_probes_were_answered() {
+        let (mut dispatch, mut now) = (dispatch(), Instant::now());
+        assert!(dispatch.offer(job(1, 7)).is_none());
+        for _ in 0..5 {
+            let began = later(&mut now);
+            let mut job = sent(dispatch.next(0, began));
+            job.attempts += 1;
+            assert!(dispatch.troubled(0, job, RESET, began, now, 0).is_none());
+            assert!(matches!(dispatch.next(0, now), Next::Probe));
+            assert!(
+                matches!(dispatch.next(1, now), Next::Wait(None)),
+                "others wait for the probe"
+            );
+            dispatch.health.probe_answered(now);
+        }
+        let Next::GiveUp(job) = dispatch.next(0, later(&mut now)) else {
+            panic!("tried again")
+        };
+        let poison = Dropped::Poison {
+            attempts: 5,
+            cause: "closed",
+        };
+        assert_eq!(job.given_up(), Outcome::Dropped(poison));
+    }
+
+    #[test]
+    fn no_number_of_failures_counts_while_the_target_is_down() {
+        let (mut dispatch, mut now) = (dispatch(), Instant::now());
+        assert!(dispatch.offer(job(1, 7)).is_none());
+        for trouble in [RESET, STATUS, REFUSED].repeat(20) {
+            let began = later(&mut now);
+            let job = sent(dispatch.next(0, began));
+            assert!(dispatch.troubled(0, job, trouble, began, now, 0).is_none());
+            assert!(matches!(dispatch.next(0, now), Next::Probe));
+            dispatch.probe_failed(now, None, 0);
+            assert!(matches!(dispatch.next(0, later(&mut now)), Next::Probe));
+            dispatch.health.probe_answered(now);
+        }
+        sent(dispatch.next(0, later(&mut now)));
+    }
+
+    #[test]
+    fn what_began_before_the_target_was_back_is_not_counted() {
+        let (mut dispatch, mut now) = (dispatch(), Instant::now());
+        assert!(dispatch.offer(job(1, 7)).is_none());
+        assert!(dispatch.offer(job(2, 8)).is_none());
+        let began = now;
+        let slow = sent(dispatch.next(0, now));
+        let quick = sent(dispatch.next(1, now));
+        dispatch.troubled(1, quick, REFUSED, began, now, 0);
+        assert!(matches!(dispatch.next(1, now), Next::Probe));
+        dispatch.probe_failed(now, None, 0);
+        assert!(matches!(dispatch.next(1, later(&mut now)), Next::Probe));
+        dispatch.health.probe_answered(now);
+        dispatch.troubled(0, slow, RESET, began, later(&mut now), 0);
+        let counted: Vec<u32> = dispatch.parked.iter().map(|p| p.job.counted).collect();
+        assert_eq!(counted, [0, 0]);
+        assert!(dispatch.parked.iter().all(|p| p.job.doubt.is_none()));
+    }
+
+    #[test]
+    fn what_is_between_attempts_still_counts_as_held() {
+        let bounds = Bounds {
+            exchanges: 2,
+            bytes: usize::MAX,
+        };
+        let (mut dispatch, now) = (Dispatch::new(4, bounds, Retry::default()), Instant::now());
+        assert!(dispatch.offer(job(1, 7)).is_none());
+        assert!(dispatch.offer(job(2, 8)).is_none());
+        assert_eq!(dispatch.offer(job(3, 9)).unwrap().position(), 3);
+        let first = sent(dispatch.next(0, now));
+        dispatch.troubled(0, first, RESET, now, now, 0);
+        assert!(dispatch.offer(job(3, 9)).is_some());
+        dispatch.health.probe_answered(now);
+        let second = sent(dispatch.next(0, now));
+        dispatch.finished(0, &second);
+        assert!(dispatch.offer(job(3, 9)).is_none());
+    }
+
+    #[test]
+    fn one_exchange_larger_than_the_bound_passes_alone() {
+        let bounds = Bounds {
+            exchanges: 10,
+            bytes: 1,
+        };
+        let mut dispatch = Dispatch::new(4, bounds, Retry::default());
+        assert!(dispatch.offer(job(1, 7)).is_none());
+        assert!(dispatch.offer(job(2, 8)).is_some());
+        let job_1 = sent(dispatch.next(0, Instant::now()));
+        dispatch.finished(0, &job_1);
+        assert!(dispatch.has_room());
+        assert!(dispatch.offer(job(2, 8)).is_none());
+    }
+
+    #[test]
+    fn the_rest_is_everything_without_an_outcome() {
+        let (mut dispatch, now) = (dispatch(), Instant::now());
+        for (position, port) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 5)] {
+            assert!(dispatch.offer(job(position, port)).is_none());
+        }
+        let done = sent(dispatch.next(0, now));
+        let failed = sent(dispatch.next(1, now));
+        let in_flight = sent(dispatch.next(2, now));
+        dispatch.finished(0, &done);
+        dispatch.troubled(1, failed, RESET, now, now, 0);
+        dispatch.close();
+        assert!(matches!(dispatch.next(0, now), Next::Stop));
+        drop(in_flight);
+        assert_eq!(dispatch.take_rest(), [2, 3, 4, 5]);
+        assert_eq!(dispatch.load(), Load::default());
+    }
+
+    #[test]
+    fn the_wait_doubles_to_its_limit_and_the_target_may_ask_for_more() {
+        let retry = Retry::default();
+        let wait = |failures, random| retry.wait(failures, random, None).as_micros();
+        assert_eq!(
+            (wait(1, 0), wait(2, 0), wait(3, 0)),
+            (25_000, 50_000, 100_000)
+        );
+        assert_eq!(wait(100, 0), 1_000_000);
+        assert!(wait(100, 1023) <= 2_000_000);
+        assert!(wait(1, 1023) > 49_000);
+        let asked = |seconds| retry.wait(1, 0, Some(Duration::from_secs(seconds)));
+        assert_eq!(asked(3), Duration::from_secs(3));
+        assert_eq!(asked(3600), retry.longest_asked);
+    }
+
+    #[test]
+    fn a_probing_worker_takes_fresh_work_first_and_then_the_longest_waiting() {
+        let (mut dispatch, now) = (
+            Dispatch::new(1, Bounds::default(), Retry::default()),
+            Instant::now(),
+        );
+        assert!(dispatch.offer(job(1, 1)).is_none());
+        assert!(dispatch.offer(job(2, 2)).is_none());
+        let first = dispatch.take_for_probe(0).unwrap();
+        assert_eq!(first.position(), 1);
+        dispatch.troubled(0, first, RESET, now, now, 0);
+        assert_eq!(
+            dispatch.take_for_probe(0).unwrap().position(),
+            1,
+            "one is parked: enough"
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! Values that are right by themselves and wrong together.
+
+use super::keys::Config;
+use super::kind::{Listen, show_duration, show_size};
+use super::written::Reader;
+
+pub(super) fn check(config: &Config, reader: &mut Reader) {
+    frames_fit(config, reader);
+    segments_fit(config, reader);
+    shutdown_has_time(config, reader);
+    shadow_trusts_something(config, reader);
+    addresses_differ(config, reader);
+}
+
+/// The largest frame must pass every bound on its way, or it would wait for ever or always be refused.
+fn frames_fit(config: &Config, reader: &mut Reader) {
+    let frame = config.server.max_frame_size;
+    let bounds = [
+        ("server.frame_memory", config.server.frame_memory, 1),
+        ("journal.buffer", config.journal.buffer, 2),
+        ("pairing.max_bytes", config.pairing.max_bytes, 2),
+        (
+            "shadow.max_in_flight_bytes",
+            config.shadow.max_in_flight_bytes,
+            2,
+        ),
+    ];
+    for (path, bytes, times) in bounds {
+        let needed = frame.saturating_mul(times);
+        if bytes < needed {
+            let (bytes, needed) = (show_size(bytes as u64), show_size(needed as u64));
+            let why = format!(
+                "{path} ({bytes}) must be at least {times} x server.max_frame_size, which is {needed}"
+            );
+            reader.disagree(
+                path,
+                &["server.max_frame_size"],
+                why,
+                "raise the first or lower the second",
+            );
+        }
+    }
+}
+
+fn segments_fit(config: &Config, reader: &mut Reader) {
+    let segment = config.journal.segment_size;
+    let needed = segment.saturating_mul(2);
+    if config.journal.max_bytes < needed {
+        let budget = show_size(config.journal.max_bytes);
+        let why = format!(
+            "journal.max_bytes ({budget}) must hold two segments of journal.segment_size, which is {}",
+            show_size(needed)
+        );
+        let way_out = "raise the first or lower the second";
+        reader.disagree("journal.max_bytes", &["journal.segment_size"], why, way_out);
+    }
+    let frame = config.server.max_frame_size as u64;
+    if segment < frame.saturating_mul(2) {
+        let why = format!(
+            "journal.segment_size ({}) must be at least twice server.max_frame_size ({})",
+            show_size(segment),
+            show_size(frame)
+        );
+        let way_out = "raise the first or lower the second";
+        reader.disagree(
+            "journal.segment_size",
+            &["server.max_frame_size"],
+            why,
+            way_out,
+        );
+    }
+}
+
+fn shutdown_has_time(config: &Config, reader: &mut Reader) {
+    let shutdown = &config.shutdown;
+    if shutdown.deadline <= shutdown.lame_duck {
+        let why = format!(
+            "shutdown.deadline ({}) must exceed shutdown.lame_duck ({}), which is a part of it",
+            show_duration(shutdown.deadline),
+            show_duration(shutdown.lame_duck)
+        );
+        let way_out = "raise the first or lower the second";
+        reader.disagree("shutdown.deadline", &["shutdown.lame_duck"], why, way_out);
+    }
+}
+
+fn shadow_trusts_something(config: &Config, reader: &mut Reader) {
+    let shadow = &config.shadow;
+    if shadow.ca_file.is_some() && shadow.insecure {
+        let why = "shadow.insecure makes shadow.ca_file pointless".to_owned();
+        reader.disagree(
+            "shadow.insecure",
+            &["shadow.ca_file"],
+            why,
+            "leave one of them out",
+        );
+    }
+    let is_plain = shadow.url.as_ref().is_some_and(|url| !url.is_encrypted());
+    if is_plain && shadow.ca_file.is_some() {
+        let why = "shadow.url is http, so shadow.ca_file would verify nothing".to_owned();
+        let way_out = "write https or leave shadow.ca_file out";
+        reader.disagree("shadow.url", &["shadow.ca_file"], why, way_out);
+    }
+}
+
+fn addresses_differ(config: &Config, reader: &mut Reader) {
+    let Some(admin) = &config.admin.listen else {
+        return;
+    };
+    let is_taken = config.server.listen.contains(&Listen::Tcp(admin.clone()));
+    if is_taken && !admin.ends_with(":0") {
+        let why = format!("server.listen and admin.listen are both {admin}");
+        reader.disagree(
+            "admin.listen",
+            &["server.listen"],
+            why,
+            "choose another port for one of them",
+        );
+    }
+}

@@ -1,0 +1,385 @@
+//! The table of keys.
+//!
+//! To add a key, add its lines below: the doc comment is the manual, the kind says what is accepted,
+//! the default and the example are text as a person would write them. Everything else follows.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shadow::{HostHeader, Target};
+
+use super::cross;
+use super::kind::{
+    AckLevel, Choice, Count, Describe, Directory, Disk, DiskOrNever, HeaderNames, HostChoice,
+    IdHeader, Listen, Listeners, LogDirectives, LogFormat, Memory, Mode, OptionalAddress,
+    OptionalFile, OptionalOutput, OptionalUrl, Output, Shape, Span, SpanOrNever, Switch, WhenFull,
+};
+use super::written::{Examined, Reader, Written};
+
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const HOUR: Duration = secs(3600);
+
+/// Defines [`Config`], one struct per section, and [`SECTIONS`], from one table.
+macro_rules! sections {
+    ($(
+        $(#[doc = $section_doc:literal])*
+        [$section:ident] $Section:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $key:ident: $type:ty = $kind:expr, default $default:literal, example $example:literal;
+            )*
+        }
+    )*) => {
+        /// The configuration as meant: every value is within its bounds, and they agree with each other.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Config {
+            $( $(#[doc = $section_doc])* pub $section: $Section, )*
+        }
+
+        $(
+            $(#[doc = $section_doc])*
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            pub struct $Section {
+                $( $(#[doc = $doc])* pub $key: $type, )*
+            }
+        )*
+
+        /// Every section with its keys, in the order of the manual.
+        pub static SECTIONS: &[Section] = &[$(
+            Section {
+                name: stringify!($section),
+                doc: concat!($($section_doc),*),
+                keys: &[$(
+                    Key {
+                        path: concat!(stringify!($section), ".", stringify!($key)),
+                        default: $default,
+                        example: $example,
+                        doc: concat!($($doc),*),
+                        kind: &$kind,
+                    },
+                )*],
+            },
+        )*];
+
+        impl Written {
+            /// Reads every value and notes what is wrong with them, each and together.
+            pub(crate) fn examine(self) -> Examined {
+                let mut reader = Reader::new(self);
+                let config = Config {
+                    $( $section: $Section {
+                        $( $key: reader.read(
+                            concat!(stringify!($section), ".", stringify!($key)),
+                            $default,
+                            &$kind,
+                        ), )*
+                    }, )*
+                };
+                cross::check(&config, &mut reader);
+                reader.finish(config)
+            }
+        }
+    };
+}
+
+sections! {
+    /// Where HAProxy connects, and what its connections may cost.
+    [server] Server {
+        /// Addresses on which the agent listens for HAProxy. A Unix socket is cheaper than TCP
+        /// when both are on one host; several addresses are served alike. Port 0
+        /// lets the system choose a port, which the log then names.
+        listen: Vec<Listen> = Listeners,
+            default "127.0.0.1:12345", example "0.0.0.0:12345,unix:/run/spoa-agent/spop.sock";
+        /// File mode of the Unix sockets. Whoever may write to a socket may hand the agent made-up
+        /// traffic, so share it with HAProxy's group only.
+        unix_mode: u32 = Mode, default "0660", example "0600";
+        /// Most connections from HAProxy at a time. HAProxy opens one for each message in flight at its
+        /// peak. At the limit, further connections are closed at once and counted, and HAProxy passes
+        /// the traffic by.
+        max_connections: usize = Count { min: 1, max: 1 << 20 }, default "1024", example "4096";
+        /// Largest frame that the agent agrees to. HAProxy announces `tune.bufsize` less 4 bytes; a
+        /// HAProxy that announces more is refused with a message that names both numbers.
+        max_frame_size: usize = Memory { min: 256, max: 64 * MIB }, default "1MiB", example "256KiB";
+        /// Memory for frames that are being read, over all connections. At the limit, connections wait
+        /// for each other and HAProxy's `timeout processing` decides.
+        frame_memory: usize = Memory { min: MIB, max: 64 * GIB }, default "64MiB", example "256MiB";
+        /// How long a new connection may take to say hello. One that has not by then is closed and
+        /// counted.
+        hello_timeout: Duration = Span { min: ms(10), max: secs(600) }, default "5s", example "1s";
+    }
+
+    /// What is kept of a message before it reaches the journal.
+    [capture] Capture {
+        /// Headers to mask besides `authorization`, `proxy-authorization`, `cookie`, `set-cookie`,
+        /// `x-amz-security-token` and `x-api-key`, which are always masked. The journal then holds their
+        /// names and not their values.
+        mask_headers: Vec<String> = HeaderNames, default "", example "x-tenant-token,x-session";
+        /// Keeps credential headers in the journal, for a shadow that must see them. The journal is then as
+        /// secret as the credentials; logs, metrics and the traffic log stay masked.
+        forward_credentials: bool = Switch, default "false", example "true";
+        /// How long the ACK of a held write may wait for the disk. At the limit the ACK goes out without
+        /// the word that the write is durable, and HAProxy's rules let the request go on or deny it.
+        /// Keep it below HAProxy's `timeout processing` for held writes.
+        hold_deadline: Duration = Span { min: ms(1), max: secs(60) }, default "800ms", example "2s";
+    }
+
+    /// The log on disk in which every half is kept before anything else happens.
+    [journal] Journal {
+        /// Directory of the segments and cursors, made with mode 0700 when it is missing. One agent at a
+        /// time may use it.
+        dir: PathBuf = Directory,
+            default "/var/lib/spoa-agent/journal", example "/srv/spoa-agent/journal";
+        /// What an ACK to HAProxy waits for. With `append` the half is in the agent's memory: a crash of
+        /// the agent loses up to `flush_interval` of acknowledged halves. With `write` the kernel has it:
+        /// only a crash of the host loses some, up to `sync_interval`. With `sync` it is on disk, and every
+        /// ACK waits for a sync that it shares with others.
+        ack: AckLevel = Choice(&[
+                ("append", AckLevel::Append),
+                ("write", AckLevel::Write),
+                ("sync", AckLevel::Sync),
+            ]), default "write", example "sync";
+        /// How often the journal is synced to disk when no ACK waits for it. Shorter loses less in a power
+        /// cut and costs more writes to the disk.
+        sync_interval: Duration = Span { min: ms(10), max: HOUR }, default "1s", example "200ms";
+        /// How long halves may wait in memory to be written together at level `append`. Shorter loses less
+        /// in a crash and costs more system calls.
+        flush_interval: Duration = Span { min: ms(1), max: secs(60) }, default "5ms", example "50ms";
+        /// Size at which a segment is closed and the next one begun. Disk space is given back by whole
+        /// segments, so smaller ones give it back sooner.
+        segment_size: u64 = Disk { min: 1 << 20 }, default "128MiB", example "64MiB";
+        /// Disk budget of the journal. Segments that every follower has passed go first; when none is left to
+        /// go, `when_full` decides.
+        max_bytes: u64 = Disk { min: 2 << 20 }, default "10GiB", example "100GiB";
+        /// What happens when the budget is used up and a follower still needs the oldest segment. `stop`
+        /// stops capturing: HAProxy is told that the agent is down and passes the traffic by, counted.
+        /// `drop-unread` drops the oldest segment: the followers that had not read it lose its halves,
+        /// counted.
+        when_full: WhenFull = Choice(&[
+                ("stop", WhenFull::Stop),
+                ("drop-unread", WhenFull::DropUnread),
+            ]), default "stop", example "drop-unread";
+        /// Memory for halves on their way to the disk. At the limit, halves are refused and counted, and the
+        /// agent is shown to HAProxy as down until there is room.
+        buffer: usize = Memory { min: MIB, max: 4 * GIB }, default "8MiB", example "64MiB";
+        /// Memory that keeps the newest part of the journal, from which followers read without touching the
+        /// disk. A follower that falls further behind reads from disk.
+        tail: usize = Memory { min: 0, max: 16 * GIB }, default "16MiB", example "128MiB";
+        /// How long a write to the disk may take before the agent is shown to HAProxy as down, so that clients
+        /// stop waiting for it.
+        stall_limit: Duration = Span { min: ms(10), max: secs(600) }, default "200ms", example "1s";
+    }
+
+    /// How requests and responses find each other.
+    [pairing] Pairing {
+        /// How long a half waits for its other half. After that the exchange goes on without it, marked.
+        /// It must exceed the slowest response of the cluster.
+        deadline: Duration = Span { min: ms(10), max: HOUR }, default "60s", example "5m";
+        /// Memory for halves that wait, per follower. At the limit the oldest ones go on without their other
+        /// half, marked and counted.
+        max_bytes: usize = Memory { min: MIB, max: 64 * GIB }, default "64MiB", example "512MiB";
+    }
+
+    /// The follower that writes one JSON line per exchange.
+    [traffic_log] TrafficLog {
+        /// File of the lines, made with mode 0600, or `-` for the standard output. Empty turns the traffic log
+        /// off.
+        path: Option<Output> = OptionalOutput, default "", example "/var/log/haproxy-traffic.log";
+        /// Size at which the file is renamed and a new one begun. 0 never rotates by size.
+        rotate_size: Option<u64> = DiskOrNever { min: 1 << 16 }, default "1GiB", example "100MiB";
+        /// Age at which the file is renamed and a new one begun. 0 never rotates by age.
+        rotate_age: Option<Duration> = SpanOrNever { min: secs(1), max: secs(366 * 86_400) },
+            default "1d", example "1h";
+        /// How many renamed files are kept; the oldest is deleted. The disk needs room for `keep` + 1 files.
+        keep: usize = Count { min: 0, max: 10_000 }, default "7", example "30";
+        /// Writes the bodies too. Without them a line is small, and tells their sizes only.
+        bodies: bool = Switch, default "true", example "false";
+    }
+
+    /// The follower that sends every request to another cluster.
+    [shadow] Shadow {
+        /// Where requests go. No path: the shadow gets each target as the primary got it. Empty turns the shadow
+        /// off.
+        url: Option<Target> = OptionalUrl, default "", example "https://shadow.example:9200";
+        /// Most connections to the shadow at a time.
+        connections: usize = Count { min: 1, max: 65_535 }, default "32", example "128";
+        /// How long connecting may take, with TLS. After that the attempt has failed and is tried again.
+        connect_timeout: Duration = Span { min: ms(10), max: secs(600) }, default "2s", example "500ms";
+        /// How long the shadow may take to answer in full. After that the attempt has failed.
+        response_timeout: Duration = Span { min: ms(10), max: HOUR }, default "30s", example "2m";
+        /// Most requests on their way to the shadow, waiting ones included. At the limit the follower reads no
+        /// further; the journal keeps the rest.
+        max_in_flight: usize = Count { min: 1, max: 1 << 24 }, default "4096", example "512";
+        /// Most bytes on their way to the shadow, waiting ones included. At the limit the follower reads no
+        /// further; the journal keeps the rest.
+        max_in_flight_bytes: usize = Memory { min: MIB, max: 64 * GIB }, default "32MiB", example "256MiB";
+        /// Certificates, in PEM, of the authorities that are trusted for `https`. Empty trusts those of the
+        /// system.
+        ca_file: Option<PathBuf> = OptionalFile, default "", example "/etc/spoa-agent/shadow-ca.pem";
+        /// Does not verify the shadow's certificate. Anyone on the way can then read the traffic.
+        insecure: bool = Switch, default "false", example "true";
+        /// The `Host` header that the shadow sees: `keep` sends the client's, `target` that of `shadow.url`,
+        /// anything else is sent as it is.
+        host: HostHeader = HostChoice, default "keep", example "target";
+        /// File whose first line is sent as the `Authorization` header, such as `ApiKey bXk6a2V5`. It is read at
+        /// the start; its content is never logged. Empty sends none of our own.
+        authorization_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/shadow-authorization";
+        /// Header that carries the exchange's id to the shadow, so that its own captures can be matched.
+        id_header: String = IdHeader, default "x-capture-id", example "x-request-id";
+        /// How often a request is tried when the shadow cannot be reached, did not answer in time, or says 429
+        /// or 503. After that it is dropped and counted.
+        max_attempts: usize = Count { min: 1, max: 1000 }, default "5", example "1";
+    }
+
+    /// The HTTP server for operators: `/metrics`, `/healthz`, `/readyz`, `/ledger`.
+    [admin] Admin {
+        /// Address of the admin server. It has no passwords: whoever reaches it can read it. Empty turns it off.
+        listen: Option<String> = OptionalAddress, default "127.0.0.1:12346", example "0.0.0.0:9100";
+    }
+
+    /// The agent's own log, on the standard error.
+    [log] Log {
+        /// What is logged: `off`, `error`, `warn`, `info`, `debug` or `trace`, or directives with commas between
+        /// them. Nothing is logged per request above `trace`.
+        level: String = LogDirectives, default "info", example "info,spoa_agent::server=debug";
+        /// How lines look: `auto` writes text on a terminal and JSON otherwise.
+        format: LogFormat = Choice(&[
+                ("auto", LogFormat::Auto),
+                ("text", LogFormat::Text),
+                ("json", LogFormat::Json),
+            ]), default "auto", example "json";
+    }
+
+    /// How the agent ends on SIGTERM or SIGINT. A second signal ends it at once.
+    [shutdown] Shutdown {
+        /// How long HAProxy's health checks are answered with "down" while messages are still served. It must
+        /// exceed HAProxy's `inter` times `fall`, so that no request meets a closed door.
+        lame_duck: Duration = Span { min: ms(0), max: secs(600) }, default "1500ms", example "0s";
+        /// How long ending may take in all, `lame_duck` included. After that the agent ends as it is; what
+        /// followers have not delivered stays in the journal for the next start.
+        deadline: Duration = Span { min: ms(100), max: HOUR }, default "10s", example "30s";
+    }
+
+    /// The process.
+    [process] Process {
+        /// Threads that serve HAProxy and the followers. 0 takes one per core, and at least 2.
+        worker_threads: usize = Count { min: 0, max: 1024 }, default "0", example "4";
+    }
+}
+
+impl Process {
+    /// The number of threads: as configured, or one per core and at least 2.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        match self.worker_threads {
+            0 => std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
+            threads => threads,
+        }
+    }
+}
+
+/// A section of the configuration: a TOML table.
+#[derive(Debug)]
+pub struct Section {
+    /// Its name in TOML, such as `journal`.
+    pub name: &'static str,
+    doc: &'static str,
+    /// Its keys, in the order of the manual.
+    pub keys: &'static [Key],
+}
+
+impl Section {
+    /// What the section is about, in one sentence.
+    #[must_use]
+    pub fn doc(&self) -> &'static str {
+        self.doc.trim()
+    }
+}
+
+/// A key of the configuration.
+pub struct Key {
+    /// Section and name, such as `journal.segment_size`.
+    pub path: &'static str,
+    /// The default, as a person would write it in the environment; empty for none.
+    pub default: &'static str,
+    /// Another value, as a person would write it in the environment.
+    pub example: &'static str,
+    doc: &'static str,
+    kind: &'static dyn Describe,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Key").field(&self.path).finish()
+    }
+}
+
+impl Key {
+    /// The name within its section, such as `segment_size`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.path
+            .split_once('.')
+            .map_or(self.path, |(_, name)| name)
+    }
+
+    /// The flag without its dashes, such as `journal-segment-size`.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.path.replace(['.', '_'], "-")
+    }
+
+    /// The environment variable, such as `SPOA_AGENT_JOURNAL_SEGMENT_SIZE`.
+    #[must_use]
+    pub fn env(&self) -> String {
+        format!(
+            "SPOA_AGENT_{}",
+            self.path.replace('.', "_").to_ascii_uppercase()
+        )
+    }
+
+    /// The manual: what it does, what it costs, what happens at the limit.
+    #[must_use]
+    pub fn doc(&self) -> &'static str {
+        self.doc.trim()
+    }
+
+    /// What the value may be: its unit, its range, its words.
+    #[must_use]
+    pub fn accepts(&self) -> String {
+        self.kind.accepts()
+    }
+
+    /// The placeholder of the flag's value, such as `SIZE`.
+    #[must_use]
+    pub fn placeholder(&self) -> &'static str {
+        self.kind.placeholder()
+    }
+
+    /// The words to choose from, when there is a fixed set of them.
+    #[must_use]
+    pub fn words(&self) -> Vec<&'static str> {
+        self.kind.words()
+    }
+
+    /// How the value looks in TOML.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.kind.shape()
+    }
+}
+
+/// Every key, in the order of the manual.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    SECTIONS.iter().flat_map(|section| section.keys)
+}

@@ -1,0 +1,162 @@
+//! The follower that hands exchanges to the shadow engine, and tells the journal's cursor what became
+//! of them. How they are sent is the crate `shadow`'s business.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use journal::Entry;
+use parking_lot::Mutex;
+use shadow::{Counters, Dropped, Engine, Filtered, Outcome, Outcomes};
+use tokio::runtime::Handle;
+
+use crate::follower::{Fate, Follower};
+use crate::telemetry::metrics::{DropReason, FilterReason, ShadowMetrics, StatusClass};
+
+/// Longest wait before the follower looks after its cursor.
+const IDLE: Duration = Duration::from_millis(50);
+/// A busy journal is read this often: the mirror is at most this much later.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Of the time that the shutdown leaves, what is kept for saving the cursor.
+const SAVING: Duration = Duration::from_millis(200);
+
+/// What the engine's tasks have told, until the follower's thread takes it.
+#[derive(Debug)]
+pub struct Results {
+    ended: Mutex<Vec<(u64, Fate)>>,
+    metrics: ShadowMetrics,
+}
+
+impl Results {
+    /// Nothing told yet.
+    #[must_use]
+    pub fn new(metrics: ShadowMetrics) -> Arc<Self> {
+        Arc::new(Self { ended: Mutex::new(Vec::new()), metrics })
+    }
+}
+
+impl Outcomes for Results {
+    fn done(&self, position: u64, outcome: &Outcome) {
+        let fate = match outcome {
+            Outcome::Delivered(delivered) => {
+                self.metrics.responses.inc(StatusClass::of(delivered.status));
+                self.metrics.latency.observe(delivered.timing.end);
+                Fate::Delivered
+            }
+            Outcome::Filtered(reason) => Fate::Filtered(match reason {
+                Filtered::NoRequest => FilterReason::NoRequest,
+                Filtered::Tunnel => FilterReason::Tunnel,
+                _ => FilterReason::Other,
+            }),
+            Outcome::Dropped(reason) => Fate::Dropped(match reason {
+                Dropped::BodyCut => DropReason::BodyCut,
+                Dropped::BodyNotCaptured => DropReason::BodyNotCaptured,
+                Dropped::Unsendable(_) => DropReason::Unsendable,
+                Dropped::Poison { .. } => DropReason::Poison,
+                _ => DropReason::Other,
+            }),
+        };
+        self.ended.lock().push((position, fate));
+    }
+}
+
+/// The follower of the shadow.
+#[derive(Debug)]
+pub struct Mirror {
+    follower: Follower,
+    engine: Engine,
+    results: Arc<Results>,
+}
+
+impl Mirror {
+    /// A mirror that tells `results`' fates to the follower's cursor.
+    #[must_use]
+    pub const fn new(follower: Follower, engine: Engine, results: Arc<Results>) -> Self {
+        Self { follower, engine, results }
+    }
+
+    /// What the engine counts.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        self.engine.counters()
+    }
+
+    /// Feeds the engine until the follower is over. Blocks its thread.
+    pub fn run(mut self, runtime: &Handle) {
+        loop {
+            let entry = self.follower.next();
+            let idle = entry.is_none();
+            if let Some(Entry::Exchange(exchange)) = entry
+                && !self.offer(runtime, Arc::new(exchange))
+            {
+                break;
+            }
+            self.housekeep();
+            if !idle {
+                continue;
+            }
+            if self.is_over(self.follower.in_hand() == 0) {
+                break;
+            }
+            self.follower.wait(runtime, IDLE, PAUSE);
+        }
+        self.end(runtime);
+    }
+
+    /// Offers the exchange, and looks after the cursor while the engine has no room. Returns false
+    /// when it is time to end; then the exchange stays in the journal.
+    fn offer(&mut self, runtime: &Handle, exchange: Arc<exchange::Exchange>) -> bool {
+        loop {
+            let offer = self.engine.offer(Arc::clone(&exchange));
+            match runtime.block_on(async { tokio::time::timeout(IDLE, offer).await }) {
+                Ok(Ok(())) => return true,
+                Ok(Err(shadow::Closed)) => return false,
+                Err(_) => {
+                    self.housekeep();
+                    if self.is_over(false) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A shutdown does not wait for a shadow that is down: the journal keeps what is its due.
+    fn is_over(&self, nothing_to_do: bool) -> bool {
+        self.follower.is_over(nothing_to_do || self.engine.is_target_down())
+    }
+
+    fn housekeep(&mut self) {
+        self.collect();
+        self.follower.publish();
+        if self.follower.wants_saving() {
+            self.follower.save();
+        }
+    }
+
+    fn collect(&mut self) {
+        let ended = {
+            let mut ended = self.results.ended.lock();
+            if ended.is_empty() {
+                return;
+            }
+            std::mem::take(&mut *ended)
+        };
+        for (position, fate) in ended {
+            self.follower.done(position, fate);
+        }
+    }
+
+    fn end(mut self, runtime: &Handle) {
+        let deadline = self.follower.deadline().unwrap_or_else(Instant::now);
+        let deadline = deadline.checked_sub(SAVING).unwrap_or(deadline);
+        let left = runtime.block_on(self.engine.drain(deadline.into()));
+        self.collect();
+        self.follower.save();
+        if !left.not_done.is_empty() {
+            tracing::info!(
+                exchanges = left.not_done.len(),
+                "not sent to the shadow yet; they stay in the journal for the next start"
+            );
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! `spoa-agent run`: puts the parts together, and takes them apart in order.
+//!
+//! The order of the shutdown (SIGTERM or SIGINT; a second one ends the process at once):
+//!
+//! 1. Health checks fail, frames are still served: HAProxy stops sending by itself (`shutdown.lame_duck`).
+//! 2. No more connections; each open one sends the ACKs that are due and an AGENT-DISCONNECT.
+//! 3. The journal writes and syncs everything.
+//! 4. Followers go on until they have everything, at most until `shutdown.deadline`, and save their
+//!    cursors. What they have not done stays in the journal.
+//! 5. The journal closes, and the admin server last, so that the end can be watched.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use exchange::Credentials;
+use journal::{Journal, Level, PairingOptions, Recovery};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use shadow::{Engine, FieldName, Rewrite, Secret, Trust};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::capture::Capture;
+use crate::config::{AckLevel, Config, WhenFull};
+use crate::follower::{Follower, Until, Watched};
+use crate::mirror::{Mirror, Results};
+use crate::server::{Ability, Limits, Listener, Server, ability};
+use crate::telemetry::admin::{Admin, Sources};
+use crate::telemetry::logging;
+use crate::telemetry::metrics::{
+    CaptureMetrics, Follower as Name, HalfKind, HalfRefusal, Label as _, Metrics,
+};
+use crate::telemetry::sd_notify::Notifier;
+use crate::traffic_log::{Content, Rotation, TrafficLog};
+
+/// Exit code after a second signal: the shell's code for SIGINT.
+const INTERRUPTED: u8 = 130;
+/// Exit code when the deadline of the shutdown passed.
+const LATE: u8 = 1;
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// When a part cannot be started, or the journal could not be closed without a loss.
+pub fn run(config: Config) -> anyhow::Result<ExitCode> {
+    logging::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.process.threads())
+        .thread_name("spoa-agent")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ended = runtime.block_on(serve(config));
+    // Followers' threads are joined by then; what is left is nothing to wait for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ended
+}
+
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    let notifier = Notifier::from_env().context("cannot use NOTIFY_SOCKET")?;
+    let mut signals = Signals::new().context("cannot handle signals")?;
+    let agent = Agent::start(&config).await?;
+    let notifier = Arc::new(notifier);
+    let watchdog = tokio::spawn(watchdog(Arc::clone(&notifier)));
+    notifier.ready("capturing");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        journal = %config.journal.dir.display(),
+        ack = ?config.journal.ack,
+        shadow = config.shadow.url.as_ref().map(tracing::field::display),
+        "spoa-agent is ready"
+    );
+    let name = signals.next().await;
+    notifier.stopping("draining");
+    tracing::info!(signal = name, "stopping; a second signal ends at once");
+    let ended = tokio::select! {
+        ended = agent.stop(&config) => ended,
+        name = signals.next() => {
+            tracing::warn!(signal = name, "ended at once; followers go on from their cursors at the next start");
+            std::process::exit(INTERRUPTED.into());
+        }
+    };
+    watchdog.abort();
+    ended
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Tells systemd that the runtime turns.
+async fn watchdog(notifier: Arc<Notifier>) {
+    let Some(interval) = notifier.watchdog_interval() else { return };
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        notifier.alive();
+    }
+}
+
+/// The running parts.
+struct Agent {
+    server: Arc<Server>,
+    capture: Arc<Capture>,
+    journal: Journal,
+    leaving: CancellationToken,
+    until: watch::Sender<Until>,
+    followers: Vec<JoinHandle<()>>,
+    admin_off: CancellationToken,
+}
+
+impl Agent {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let journal = open_journal(config)?;
+        let mask = Credentials::with(&config.capture.mask_headers);
+        let capture = Arc::new(Capture::new(
+            journal.clone(),
+            (!config.capture.forward_credentials).then(|| mask.clone()),
+            metrics.capture.clone(),
+        ));
+        let (until_sender, until) = watch::channel(Until::Stopped);
+        let mut followers = Vec::new();
+        let mut watched = Vec::new();
+        if let Some(log) = traffic_log(config, &journal, &metrics, &until, &mask, &mut watched)? {
+            followers.push(thread("traffic-log", move |runtime| log.run(runtime))?);
+        }
+        if let Some(mirror) = mirror(config, &journal, &metrics, &until, &mut watched)? {
+            Metrics::observe_shadow(&mut registry, mirror.counters());
+            followers.push(thread("mirror", move |runtime| mirror.run(runtime))?);
+        }
+        let (ability_sender, ability) = watch::channel(Ability::Able);
+        let leaving = CancellationToken::new();
+        tokio::spawn(ability::watch(journal.clone(), ability_sender, leaving.clone()));
+        let server = Server::new(
+            limits(config),
+            Arc::clone(&capture),
+            journal.clone(),
+            ability.clone(),
+            metrics.server.clone(),
+        );
+        let admin_off = CancellationToken::new();
+        Metrics::observe_journal(&mut registry, journal.clone());
+        let sources = Sources {
+            registry: Arc::new(registry),
+            readiness: Arc::new(move || obstacles(&ability.borrow())),
+            ledger: Arc::new(ledger(metrics.capture.clone(), journal.clone(), watched)),
+        };
+        start_admin(config, sources, &admin_off).await?;
+        listen(config, &server)?;
+        Ok(Self { server, capture, journal, leaving, until: until_sender, followers, admin_off })
+    }
+
+    async fn stop(self, config: &Config) -> anyhow::Result<ExitCode> {
+        let deadline = Instant::now() + config.shutdown.deadline;
+        self.leaving.cancel();
+        tokio::time::sleep(config.shutdown.lame_duck).await;
+        let late = tokio::time::timeout_at(deadline.into(), self.server.close()).await.is_err();
+        if late {
+            tracing::warn!("connections are still open at shutdown.deadline; they are cut");
+        }
+        self.capture.tell_losses();
+        let everything = self.journal.appended();
+        let synced = self.journal.wait(everything, Level::Sync);
+        match tokio::time::timeout_at(deadline.into(), synced).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the journal is not on disk"),
+            Err(_) => tracing::error!("the journal is not on disk at shutdown.deadline"),
+        }
+        self.until.send_replace(Until::CaughtUp(deadline));
+        for follower in self.followers {
+            let joined = tokio::task::spawn_blocking(move || follower.join());
+            if joined.await.is_ok_and(|ended| ended.is_err()) {
+                tracing::error!("a follower ended by a panic; it goes on from its cursor at the next start");
+            }
+        }
+        let closed = self.journal.close();
+        self.admin_off.cancel();
+        closed.context("the journal could not be closed without a loss")?;
+        tracing::info!("stopped");
+        Ok(ExitCode::from(if late { LATE } else { 0 }))
+    }
+}
+
+fn open_journal(config: &Config) -> anyhow::Result<Journal> {
+    let written = &config.journal;
+    let options = journal::Options {
+        flush_interval: written.flush_interval,
+        sync_interval: written.sync_interval,
+        segment_bytes: written.segment_size,
+        max_bytes: written.max_bytes,
+        when_full: match written.when_full {
+            WhenFull::Stop => journal::WhenFull::Stop,
+            WhenFull::DropUnread => journal::WhenFull::DropUnread,
+        },
+        buffer_bytes: written.buffer,
+        tail_bytes: written.tail,
+        max_record: config.server.max_frame_size.saturating_add(RECORD_OVERHEAD),
+        stall_limit: written.stall_limit,
+        ..journal::Options::new(&written.dir)
+    };
+    let (journal, recovery) = Journal::open(options)?;
+    report(&recovery);
+    Ok(journal)
+}
+
+/// A record has everything of its frame, and a few bytes more for each header.
+const RECORD_OVERHEAD: usize = 256 << 10;
+
+fn report(recovery: &Recovery) {
+    let is_clean =
+        recovery.cuts.is_empty() && recovery.damaged.is_empty() && recovery.hole.is_none();
+    if is_clean {
+        tracing::info!("journal opened: {recovery}");
+    } else {
+        tracing::warn!("journal opened: {recovery}");
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        connections: config.server.max_connections,
+        max_frame_size: u32::try_from(config.server.max_frame_size).unwrap_or(u32::MAX),
+        frame_memory: config.server.frame_memory,
+        hello_timeout: config.server.hello_timeout,
+        hold_deadline: config.capture.hold_deadline,
+        ack: match config.journal.ack {
+            AckLevel::Append => Level::Append,
+            AckLevel::Write => Level::Write,
+            AckLevel::Sync => Level::Sync,
+        },
+    }
+}
+
+fn listen(config: &Config, server: &Arc<Server>) -> anyhow::Result<()> {
+    let mut bound = Vec::new();
+    for address in &config.server.listen {
+        bound.extend(Listener::bind(address, config.server.unix_mode)?);
+    }
+    for listener in bound {
+        tracing::info!(address = listener.address(), "listening for HAProxy");
+        server.listen(listener);
+    }
+    Ok(())
+}
+
+fn follower(
+    name: Name,
+    config: &Config,
+    journal: &Journal,
+    metrics: &Metrics,
+    until: &watch::Receiver<Until>,
+    watched: &mut Vec<Watched>,
+) -> anyhow::Result<Follower> {
+    let pairing = PairingOptions {
+        deadline: config.pairing.deadline,
+        max_open_bytes: config.pairing.max_bytes,
+        ..PairingOptions::default()
+    };
+    let follower = Follower::open(name, journal, pairing, metrics.follower(name), until.clone())
+        .with_context(|| format!("cannot start the follower {}", name.as_str()))?;
+    watched.push(follower.watched());
+    Ok(follower)
+}
+
+fn traffic_log(
+    config: &Config,
+    journal: &Journal,
+    metrics: &Metrics,
+    until: &watch::Receiver<Until>,
+    mask: &Credentials,
+    watched: &mut Vec<Watched>,
+) -> anyhow::Result<Option<TrafficLog>> {
+    let written = &config.traffic_log;
+    let Some(output) = &written.path else { return Ok(None) };
+    let follower = follower(Name::TrafficLog, config, journal, metrics, until, watched)?;
+    let rotation =
+        Rotation { size: written.rotate_size, age: written.rotate_age, keep: written.keep };
+    let content = Content {
+        bodies: written.bodies,
+        // What the journal masks already need not be looked at again.
+        mask: config.capture.forward_credentials.then(|| mask.clone()),
+    };
+    let metrics = metrics.traffic_log.clone();
+    Ok(Some(TrafficLog::open(follower, output, rotation, content, metrics)?))
+}
+
+fn mirror(
+    config: &Config,
+    journal: &Journal,
+    metrics: &Metrics,
+    until: &watch::Receiver<Until>,
+    watched: &mut Vec<Watched>,
+) -> anyhow::Result<Option<Mirror>> {
+    let written = &config.shadow;
+    let Some(url) = &written.url else { return Ok(None) };
+    let authorization = match &written.authorization_file {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read shadow.authorization_file {}", path.display()))?;
+            let secret = Secret::new(text.lines().next().unwrap_or_default())
+                .with_context(|| format!("shadow.authorization_file {}", path.display()))?;
+            Some(secret)
+        }
+    };
+    let mut engine = shadow::Config::new(url.clone());
+    engine.trust = match (&written.ca_file, written.insecure) {
+        (_, true) => Trust::Anyone,
+        (Some(path), false) => Trust::CaFile(path.clone()),
+        (None, false) => Trust::System,
+    };
+    engine.rewrite = Rewrite {
+        host: written.host.clone(),
+        id_header: FieldName::parse(&written.id_header).context("shadow.id_header")?,
+        authorization,
+        ..Rewrite::default()
+    };
+    engine.connections = written.connections;
+    engine.timeouts.connect = written.connect_timeout;
+    engine.timeouts.response = written.response_timeout;
+    engine.bounds.exchanges = written.max_in_flight;
+    engine.bounds.bytes = written.max_in_flight_bytes;
+    engine.retry.max_attempts = u32::try_from(written.max_attempts).unwrap_or(u32::MAX);
+    let follower = follower(Name::Shadow, config, journal, metrics, until, watched)?;
+    let results = Results::new(metrics.shadow.clone());
+    let engine = Engine::start(engine, results.clone())?;
+    Ok(Some(Mirror::new(follower, engine, results)))
+}
+
+fn thread(
+    name: &str,
+    work: impl FnOnce(&Handle) + Send + 'static,
+) -> anyhow::Result<JoinHandle<()>> {
+    let runtime = Handle::current();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || work(&runtime))
+        .with_context(|| format!("cannot start the thread {name}"))
+}
+
+async fn start_admin(
+    config: &Config,
+    sources: Sources,
+    off: &CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(address) = &config.admin.listen else { return Ok(()) };
+    let admin = Admin::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on admin.listen = {address}; choose another address, or \"\" to turn it off"))?;
+    if let Ok(address) = admin.local_addr() {
+        tracing::info!(%address, "serving /metrics, /healthz, /readyz and /ledger");
+    }
+    tokio::spawn(admin.serve(sources, off.clone()));
+    Ok(())
+}
+
+fn obstacles(ability: &Ability) -> Vec<String> {
+    match ability {
+        Ability::Able => Vec::new(),
+        Ability::Unable(reason) => vec![reason.to_string()],
+        Ability::Leaving => vec!["the agent is stopping".to_owned()],
+    }
+}
+
+/// What `/ledger` shows: what reached the agent, what the journal has, what each follower did with it.
+fn ledger(
+    capture: CaptureMetrics,
+    journal: Journal,
+    watched: Vec<Watched>,
+) -> impl Fn() -> Value {
+    move || {
+        let followers: serde_json::Map<String, Value> = watched
+            .iter()
+            .map(|follower| (follower.name().as_str().to_owned(), follower.standing().to_json()))
+            .collect();
+        let end = journal.stats();
+        json!({
+            "capture": {
+                "since": "start",
+                "requests": halves(&capture, HalfKind::Request),
+                "responses": halves(&capture, HalfKind::Response),
+                "unknown_messages": capture.unknown_messages.get(),
+            },
+            "journal": {
+                "records": end.written.sequence,
+                "appended": journal.appended(),
+                "written": journal.written(),
+                "synced": journal.synced(),
+            },
+            "followers": followers,
+        })
+    }
+}
+
+fn halves(capture: &CaptureMetrics, kind: HalfKind) -> Value {
+    // Captured and refused first: a half that comes meanwhile is then received and neither, for a
+    // moment in flight.
+    let captured = capture.captured.get(kind);
+    let refused: serde_json::Map<String, Value> = HalfRefusal::ALL
+        .iter()
+        .map(|reason| (reason.as_str().to_owned(), capture.refused.get(kind, *reason).into()))
+        .collect();
+    json!({ "received": capture.received.get(kind), "captured": captured, "refused": refused })
+}

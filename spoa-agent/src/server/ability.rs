@@ -1,0 +1,90 @@
+//! Whether the agent can take messages: the circuit breaker between the journal and HAProxy.
+//!
+//! HAProxy's health check (`option spop-check`) hears it. While it is bad, HAProxy marks the agent as
+//! down and passes traffic by without waiting, and connections that still bring messages get their
+//! ACK at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::{Health, Journal};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// How often the journal is asked. Short against HAProxy's `timeout processing`.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// Whether the agent can take messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ability {
+    /// It can.
+    Able,
+    /// It cannot keep what it is told.
+    Unable(Arc<str>),
+    /// It can, and will not for long: health checks fail, so that HAProxy sends no more.
+    Leaving,
+}
+
+impl Ability {
+    /// Whether health checks pass.
+    #[must_use]
+    pub const fn passes_checks(&self) -> bool {
+        matches!(self, Self::Able)
+    }
+
+    /// Whether an ACK may wait for the journal.
+    #[must_use]
+    pub const fn may_wait(&self) -> bool {
+        !matches!(self, Self::Unable(_))
+    }
+}
+
+/// Watches the journal's health and publishes it, until `leaving` is cancelled; from then on the
+/// agent is [`Ability::Leaving`].
+pub async fn watch(
+    journal: Journal,
+    ability: watch::Sender<Ability>,
+    leaving: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = leaving.cancelled() => break,
+            _ = ticks.tick() => publish(&ability, of(&journal.health())),
+        }
+    }
+    publish(&ability, Ability::Leaving);
+}
+
+fn of(health: &Health) -> Ability {
+    match health {
+        Health::Ok => Ability::Able,
+        // The duration in a stall's text would make every look a change.
+        Health::Stalled { what, .. } => {
+            Ability::Unable(format!("a {what} of the journal takes too long").into())
+        }
+        bad => Ability::Unable(format!("the journal is {bad}").into()),
+    }
+}
+
+fn publish(sender: &watch::Sender<Ability>, now: Ability) {
+    let changed = sender.send_if_modified(|before| {
+        let changed = *before != now;
+        if changed {
+            before.clone_from(&now);
+        }
+        changed
+    });
+    if !changed {
+        return;
+    }
+    match now {
+        Ability::Able => tracing::info!("taking messages"),
+        Ability::Unable(reason) => {
+            tracing::error!(%reason, "not taking messages; HAProxy is told that the agent is down");
+        }
+        Ability::Leaving => tracing::info!("leaving; HAProxy is told that the agent is down"),
+    }
+}
