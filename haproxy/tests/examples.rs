@@ -3,6 +3,11 @@
 //! After a change of a template, `UPDATE_EXAMPLES=1 cargo test -p haproxy-config` writes them anew;
 //! the difference is then there to be read before it is committed.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests are tests; clippy's own exception knows functions marked #[test] only"
+)]
+
 use std::fs;
 use std::path::Path;
 

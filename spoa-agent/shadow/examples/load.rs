@@ -218,17 +218,21 @@ fn target() -> Result<(), Error> {
 }
 
 fn answer_all(mut tcp: TcpStream) -> std::io::Result<()> {
-    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nx-elastic-product: Elasticsearch\r\n\
-        content-type: application/vnd.elasticsearch+json;compatible-with=8\r\ncontent-length: 166\r\n\r\n\
-        {\"took\":1,\"timed_out\":false,\"_shards\":{\"total\":1,\"successful\":1,\"skipped\":0,\"failed\":0},\
-        \"hits\":{\"total\":{\"value\":0,\"relation\":\"eq\"},\"max_score\":null,\"hits\":[]}}         ";
+    let answer = "{\"took\":1,\"timed_out\":false,\"_shards\":{\"total\":1,\"successful\":1,\"skipped\":0,\
+        \"failed\":0},\"hits\":{\"total\":{\"value\":0,\"relation\":\"eq\"},\"max_score\":null,\"hits\":[]}}";
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nx-elastic-product: Elasticsearch\r\n\
+         content-type: application/vnd.elasticsearch+json;compatible-with=8\r\n\
+         content-length: {}\r\n\r\n{answer}",
+        answer.len()
+    );
     tcp.set_nodelay(true)?;
     let mut input = Vec::new();
     let mut some = vec![0; 64 * 1024];
     loop {
         while let Some(length) = whole_request(&input) {
             input.drain(..length);
-            tcp.write_all(ANSWER)?;
+            tcp.write_all(answer.as_bytes())?;
         }
         match tcp.read(&mut some)? {
             0 => return Ok(()),

@@ -1,13 +1,13 @@
 //! The follower's engine: takes exchanges in journal order, sends them, and tells what became of each.
 //!
-//! A fixed number of workers, each with a [`Sender`] of its own, share one [`crate::dispatch::Dispatch`]
+//! A fixed number of workers, each with a [`Sender`] of its own, share one `Dispatch`
 //! behind a lock. Whoever ends a request takes the next one itself: there is no dispatching task, and
 //! nothing is spawned per request. The engine never waits for room on anybody's behalf except in
 //! [`Engine::offer`], and its reader may wait: the journal is the queue.
 //!
 //! Nothing is dropped because the target is down. It is then asked now and then whether it lives, and
-//! everything waits. See [`crate::health`] for how a dead target is told from a request that no target
-//! can take, and [`crate::dispatch`] for what waits where.
+//! everything waits. See `health.rs` for how a dead target is told from a request that no target
+//! can take, and `dispatch.rs` for what waits where.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

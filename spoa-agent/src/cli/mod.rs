@@ -14,7 +14,7 @@ mod run;
 mod table;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::{Command, CommandFactory as _, Parser, Subcommand};
@@ -71,11 +71,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs a command that prints and ends. `run` is none: the lock is held to the end, and the traffic
 /// log may write to the standard output from another thread.
-fn printed(print: impl FnOnce(&mut io::StdoutLock<'static>) -> anyhow::Result<Exit>) -> ExitCode {
-    print(&mut io::stdout().lock())
+fn printed(print: impl FnOnce(&mut Stdout) -> anyhow::Result<Exit>) -> ExitCode {
+    print(&mut BufWriter::new(io::stdout().lock()))
         .unwrap_or_else(|error| failed(&error))
         .into()
 }
+
+/// The standard output, in blocks: a journal has many lines.
+type Stdout = BufWriter<io::StdoutLock<'static>>;
 
 /// The whole command line, for completions, the manual and tests.
 fn command() -> Command {

@@ -629,25 +629,6 @@ pub enum WhenFull {
     DropUnread,
 }
 
-impl From<AckLevel> for journal::Level {
-    fn from(level: AckLevel) -> Self {
-        match level {
-            AckLevel::Append => Self::Append,
-            AckLevel::Write => Self::Write,
-            AckLevel::Sync => Self::Sync,
-        }
-    }
-}
-
-impl From<WhenFull> for journal::WhenFull {
-    fn from(policy: WhenFull) -> Self {
-        match policy {
-            WhenFull::Stop => Self::Stop,
-            WhenFull::DropUnread => Self::DropUnread,
-        }
-    }
-}
-
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {

@@ -418,15 +418,6 @@ impl<L: Label> Counts<L> {
             .get(label.index())
             .map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
-
-    /// The sum over all labels.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.cells
-            .iter()
-            .map(|cell| cell.load(Ordering::Relaxed))
-            .sum()
-    }
 }
 
 impl<A: Label, B: Label> Counts2<A, B> {
@@ -632,8 +623,6 @@ pub struct CaptureMetrics {
     pub bodies: Counts2<HalfKind, BodyExtent>,
     /// Bytes of captured bodies.
     pub body_bytes: Counts<HalfKind>,
-    /// Credential headers masked.
-    pub masked: Counter,
     /// Held writes whose hold has begun.
     pub held: Counter,
     /// Held writes by how the hold ended.
@@ -651,7 +640,6 @@ impl CaptureMetrics {
             unknown_messages: Counter::default(),
             bodies: Counts2::default(),
             body_bytes: Counts::default(),
-            masked: Counter::default(),
             held: Counter::default(),
             released: Counts::default(),
             hold: DurationHistogram::new(BOUNDS),
@@ -686,11 +674,6 @@ impl CaptureMetrics {
             "Bytes of captured bodies",
             Unit::Bytes,
             metrics.body_bytes.clone(),
-        );
-        registry.register(
-            "headers_masked",
-            "Credential headers masked",
-            metrics.masked.clone(),
         );
         registry.register(
             "holds_begun",

@@ -1,8 +1,7 @@
 //! Keeps a log line that repeats from filling the log.
 //!
 //! In each window the first few lines of an event are let through; the rest are counted, and the
-//! count goes out with the next line that is let through, or with [`Throttle::unreported`] when none
-//! comes. Metrics count every event all the same.
+//! count goes out with the next line that is let through. Metrics count every event all the same.
 //!
 //! ```
 //! use spoa_agent::telemetry::throttle::Throttle;
@@ -76,21 +75,6 @@ impl Throttle {
         Some(std::mem::take(&mut state.suppressed))
     }
 
-    /// The number of suppressed lines that nobody has heard of, when the window is over and no line
-    /// came that could have told it. Whoever asks logs it.
-    pub fn unreported(&self) -> Option<u64> {
-        self.unreported_at(Instant::now())
-    }
-
-    /// [`Throttle::unreported`] at a given time.
-    pub fn unreported_at(&self, now: Instant) -> Option<u64> {
-        let mut state = self.state();
-        if state.suppressed == 0 || !state.is_over(now, self.window) {
-            return None;
-        }
-        Some(std::mem::take(&mut state.suppressed))
-    }
-
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // Every change of the state leaves it whole, so a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -121,20 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_suppressed_is_reported_once_after_its_window() {
-        let throttle = Throttle::new(1, WINDOW);
-        let start = Instant::now();
-        for _ in 0..4 {
-            throttle.admit_at(start);
-        }
-        assert_eq!(throttle.unreported_at(start), None);
-        assert_eq!(throttle.unreported_at(start + WINDOW), Some(3));
-        assert_eq!(throttle.unreported_at(start + WINDOW), None);
-        assert_eq!(throttle.admit_at(start + WINDOW), Some(0));
-    }
-
-    #[test]
-    fn every_event_is_admitted_or_told_of() {
+    fn every_event_is_admitted_or_told_of_by_a_later_one() {
         let throttle = Throttle::new(3, WINDOW);
         let start = Instant::now();
         let mut told = 0;
@@ -143,9 +114,9 @@ mod tests {
                 told += 1 + suppressed;
             }
         }
-        let rest = throttle
-            .unreported_at(start + Duration::from_secs(1000))
-            .unwrap_or(0);
-        assert_eq!(told + rest, 1000);
+        told += 1 + throttle
+            .admit_at(start + Duration::from_secs(1000))
+            .unwrap();
+        assert_eq!(told, 1001);
     }
 }

@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use exchange::{Body, Exchange, Extent};
+use parking_lot::Mutex;
 use shadow::{Closed, Dropped, Engine, Outcome};
 use tokio::time::Instant;
 
-use crate::origin::{Origin, Reply, Told, config, exchange, ok, request, status};
+use crate::origin::{
+    Origin, Reply, Told, config, exchange, ok, refusing, request, status, target_at,
+};
 
 /// Nobody waits this long, unless something is wrong.
 fn far() -> Instant {
@@ -159,10 +162,8 @@ async fn what_must_not_be_sent_is_told_at_once_and_never_sent() {
 
 #[tokio::test]
 async fn while_the_target_refuses_connections_nothing_is_lost_and_order_is_kept() {
-    let first = Origin::start(|_| ok()).await;
-    let (target, address) = (first.target(), first.address);
-    first.stop().await;
-    let (engine, told) = start(config(target));
+    let (socket, address) = refusing();
+    let (engine, told) = start(config(target_at(address)));
     for position in 1..=100 {
         engine.offer(nth(position, 10)).await.unwrap();
     }
@@ -173,7 +174,7 @@ async fn while_the_target_refuses_connections_nothing_is_lost_and_order_is_kept(
     }
     assert!(engine.is_target_down());
     assert_eq!(told.all(), []);
-    let origin = Origin::start_at(address, |_| ok()).await;
+    let origin = Origin::start_on(socket.listen(64).unwrap(), |_| ok());
     engine.settled().await;
     assert_eq!(told.words(), all(1..=100, "200"));
     assert!(
@@ -186,11 +187,33 @@ async fn while_the_target_refuses_connections_nothing_is_lost_and_order_is_kept(
 }
 
 #[tokio::test]
+async fn once_the_target_is_back_all_connections_work_again() {
+    let (socket, address) = refusing();
+    let (engine, told) = start(config(target_at(address)));
+    for position in 1..=100 {
+        engine.offer(nth(position, 100)).await.unwrap();
+    }
+    while !engine.is_target_down() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let back = AtomicUsize::new(0);
+    let origin = Origin::start_on(socket.listen(64).unwrap(), move |heard| {
+        let probe = heard.line() == "HEAD / HTTP/1.1";
+        if probe || back.fetch_add(1, Ordering::Relaxed) >= 8 {
+            return Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec());
+        }
+        Reply::Held(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec())
+    });
+    assert_eq!(origin.heard_at_least(8).await.len(), 8);
+    origin.release();
+    engine.settled().await;
+    assert_eq!(told.words(), all(1..=100, "200"));
+}
+
+#[tokio::test]
 async fn while_the_target_is_down_one_worker_asks_and_no_other_connects() {
-    let first = Origin::start(|_| ok()).await;
-    let target = first.target();
-    first.stop().await;
-    let (engine, _told) = start(config(target));
+    let (_socket, address) = refusing();
+    let (engine, _told) = start(config(target_at(address)));
     for position in 1..=100 {
         engine.offer(nth(position, 100)).await.unwrap();
     }
@@ -349,6 +372,52 @@ async fn a_target_that_knows_no_root_is_asked_with_an_exchange() {
     }
     engine.settled().await;
     assert_eq!(told.words(), all(1..=20, "200"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_full_of_faults_gets_everything_and_in_order() {
+    // Each exchange fails up to three times, in a way and number that its position decides.
+    let failed = Mutex::new(HashMap::<String, u64>::new());
+    let done = Arc::new(Mutex::new(HashMap::<String, Vec<u64>>::new()));
+    let done_there = done.clone();
+    let origin = Origin::start(move |heard| {
+        let target = heard.target();
+        let Some((lane, position)) = target.trim_start_matches('/').split_once('/') else {
+            return ok();
+        };
+        let position: u64 = position.parse().unwrap();
+        let mut failed = failed.lock();
+        let times = failed.entry(target.clone()).or_default();
+        if *times < [0, 0, 0, 0, 1, 2, 3][usize::try_from(position % 7).unwrap()] {
+            *times += 1;
+            return match (position + *times) % 6 {
+                0 => Reply::Last(Vec::new()),
+                1 => status(503),
+                2 => Reply::Bytes(
+                    b"HTTP/1.1 429 x\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n".into(),
+                ),
+                3 => Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab".into()),
+                4 => Reply::Bytes(b"!".to_vec()),
+                _ => Reply::Last(b"HTTP/1.1 20".into()),
+            };
+        }
+        done_there
+            .lock()
+            .entry(lane.to_owned())
+            .or_default()
+            .push(position);
+        ok()
+    })
+    .await;
+    let (engine, told) = start(config(origin.target()));
+    for position in 1..=700 {
+        engine.offer(nth(position, 16)).await.unwrap();
+    }
+    engine.settled().await;
+    assert_eq!(told.words(), all(1..=700, "200"));
+    let done = done.lock();
+    assert_eq!(done.values().map(Vec::len).sum::<usize>(), 700);
+    assert!(done.values().all(|lane| lane.is_sorted_by(|a, b| a < b)));
 }
 
 #[tokio::test]

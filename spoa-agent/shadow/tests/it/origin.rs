@@ -13,7 +13,7 @@ use shadow::{
     Trust,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -62,7 +62,7 @@ pub(crate) fn status(code: u16) -> Reply {
 type Script = dyn Fn(&Heard) -> Reply + Send + Sync;
 
 pub(crate) struct Origin {
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     heard: Arc<Mutex<Vec<Heard>>>,
     changed: Arc<Notify>,
     release: Arc<Notify>,
@@ -77,14 +77,13 @@ impl Drop for Origin {
 
 impl Origin {
     pub(crate) async fn start(script: impl Fn(&Heard) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), script).await
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
     }
 
-    pub(crate) async fn start_at(
-        address: SocketAddr,
+    pub(crate) fn start_on(
+        listener: TcpListener,
         script: impl Fn(&Heard) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (changed, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -116,14 +115,8 @@ impl Origin {
         }
     }
 
-    /// Ends the listener and all connections.
-    pub(crate) async fn stop(mut self) {
-        self.task.abort();
-        assert!((&mut self.task).await.is_err());
-    }
-
     pub(crate) fn target(&self) -> Target {
-        Target::parse(&format!("http://{}", self.address)).unwrap()
+        target_at(self.address)
     }
 
     /// Every request heard so far, probes left out.
@@ -151,6 +144,18 @@ impl Origin {
     pub(crate) fn release(&self) {
         self.release.notify_waiters();
     }
+}
+
+pub(crate) fn target_at(address: SocketAddr) -> Target {
+    Target::parse(&format!("http://{address}")).unwrap()
+}
+
+/// A port that is taken and refuses connections, until it listens.
+pub(crate) fn refusing() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 #[derive(Clone)]
@@ -350,14 +355,31 @@ pub(crate) fn sender_with(
     limits: AnswerLimits,
 ) -> (Sender, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
-    let rewrite = Rewrite::default();
+    (
+        sender_by(origin.address, timeouts, limits, counters.clone()),
+        counters,
+    )
+}
+
+pub(crate) fn sender_to(address: SocketAddr, timeouts: Timeouts) -> Sender {
+    sender_by(address, timeouts, AnswerLimits::default(), Arc::default())
+}
+
+fn sender_by(
+    address: SocketAddr,
+    timeouts: Timeouts,
+    limits: AnswerLimits,
+    counters: Arc<Counters>,
+) -> Sender {
+    let target = target_at(address);
     let route = Route::new(
-        origin.target(),
+        target,
         &Trust::System,
-        rewrite,
+        Rewrite::default(),
         timeouts,
         limits,
-        counters.clone(),
-    );
-    (Sender::new(Arc::new(route.unwrap())), counters)
+        counters,
+    )
+    .unwrap();
+    Sender::new(Arc::new(route))
 }

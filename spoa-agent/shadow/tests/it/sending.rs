@@ -8,7 +8,7 @@ use shadow::{AnswerError, AnswerLimits, SendError, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::origin::{Origin, Reply, ok, request, sender, sender_with};
+use crate::origin::{Origin, Reply, ok, request, sender, sender_to, sender_with};
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -222,22 +222,11 @@ async fn a_target_that_never_answers_is_left_after_the_response_timeout() {
 async fn a_target_that_does_not_take_the_request_is_left_after_the_write_timeout() {
     // It accepts, by its backlog, and reads nothing.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let origin = Origin::start(|_| ok()).await;
     let timeouts = Timeouts {
         write: SHORT,
         ..Timeouts::default()
     };
-    let target =
-        shadow::Target::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-    let route = shadow::Route::new(
-        target,
-        &shadow::Trust::System,
-        shadow::Rewrite::default(),
-        timeouts,
-        AnswerLimits::default(),
-        std::sync::Arc::default(),
-    );
-    let mut sender = shadow::Sender::new(std::sync::Arc::new(route.unwrap()));
+    let mut sender = sender_to(listener.local_addr().unwrap(), timeouts);
     let mut asked = request("PUT", b"/");
     asked.body.content = Bytes::from(vec![0; 64 * 1024 * 1024]);
     let sent = sender.send(&asked).await;
@@ -246,37 +235,75 @@ async fn a_target_that_does_not_take_the_request_is_left_after_the_write_timeout
         "{:?}",
         sent.result
     );
-    drop(origin);
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_before_the_request_is_out_is_the_answer() {
+async fn an_answer_that_comes_before_the_request_is_out_is_the_answer_and_costs_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let mut sender = sender_to(listener.local_addr().unwrap(), Timeouts::default());
     let target = tokio::spawn(async move {
-        let (mut tcp, _) = listener.accept().await.unwrap();
-        let mut some = [0; 1000];
-        assert!(tcp.read(&mut some).await.unwrap() > 0);
-        tcp.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+        let mut open = Vec::new();
+        for answer in ["413 Too Large", "200 OK"] {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            assert!(tcp.read(&mut [0; 1000]).await.unwrap() > 0);
+            let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
+            tcp.write_all(answer.as_bytes()).await.unwrap();
+            // Open, and reading no more.
+            open.push(tcp);
+        }
+        open
+    });
+    let mut large = request("PUT", b"/");
+    large.body.content = Bytes::from(vec![0; 64 * 1024 * 1024]);
+    assert_eq!(sender.send(&large).await.result.unwrap().status, 413);
+    assert_eq!(
+        sender
+            .send(&request("PUT", b"/"))
+            .await
+            .result
+            .unwrap()
+            .status,
+        200
+    );
+    assert_eq!(target.await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_target_says_on_an_idle_connection_answers_no_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut sender = sender_to(listener.local_addr().unwrap(), Timeouts::default());
+    let (idle, mut is_idle) = tokio::sync::mpsc::channel::<()>(1);
+    let target = tokio::spawn(async move {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        let (mut first, _) = listener.accept().await.unwrap();
+        assert!(first.read(&mut [0; 1000]).await.unwrap() > 0);
+        first.write_all(answer).await.unwrap();
+        is_idle.recv().await.unwrap();
+        first
+            .write_all(b"HTTP/1.1 408 x\r\ncontent-length: 0\r\n\r\n")
             .await
             .unwrap();
-        // Open, and reading no more.
-        std::future::pending::<()>().await;
+        is_idle.close();
+        let (mut second, _) = listener.accept().await.unwrap();
+        assert!(second.read(&mut [0; 1000]).await.unwrap() > 0);
+        second.write_all(answer).await.unwrap();
     });
-    let route = shadow::Route::new(
-        shadow::Target::parse(&format!("http://{address}")).unwrap(),
-        &shadow::Trust::System,
-        shadow::Rewrite::default(),
-        Timeouts::default(),
-        AnswerLimits::default(),
-        std::sync::Arc::default(),
+    assert_eq!(
+        sender
+            .send(&request("POST", b"/1"))
+            .await
+            .result
+            .unwrap()
+            .status,
+        200
     );
-    let mut sender = shadow::Sender::new(std::sync::Arc::new(route.unwrap()));
-    let mut asked = request("PUT", b"/");
-    asked.body.content = Bytes::from(vec![0; 64 * 1024 * 1024]);
-    let sent = sender.send(&asked).await;
-    assert_eq!(sent.result.unwrap().status, 413);
-    target.abort();
+    idle.send(()).await.unwrap();
+    idle.closed().await;
+    // The kernel has it; the runtime must look.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let sent = sender.send(&request("POST", b"/2")).await;
+    assert_eq!((sent.attempts, sent.result.unwrap().status), (1, 200));
+    target.await.unwrap();
 }
 
 #[tokio::test]

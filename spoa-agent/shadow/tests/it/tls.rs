@@ -20,7 +20,7 @@ struct Secured {
 }
 
 /// A target whose certificate for `localhost` is signed by an authority of its own.
-async fn secured() -> Secured {
+async fn secured_target() -> Secured {
     let authority_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -81,7 +81,7 @@ fn sender(host: &str, secured: &Secured, trust: &Trust) -> Sender {
 
 #[tokio::test]
 async fn a_certificate_of_the_named_authority_is_accepted_and_the_connection_kept() {
-    let secured = secured().await;
+    let secured = secured_target().await;
     let trust = Trust::CaFile(secured.authority.path().to_owned());
     let mut sender = sender("localhost", &secured, &trust);
     let mut asked = request("PUT", b"/large");
@@ -92,10 +92,9 @@ async fn a_certificate_of_the_named_authority_is_accepted_and_the_connection_kep
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_unknown_authority_is_refused_by_default() {
-    let secured = secured().await;
-    // Another authority stands for the system's, which a test must not depend on.
-    let other = secured_by_another().await;
+async fn a_certificate_of_an_unknown_authority_is_refused() {
+    let secured = secured_target().await;
+    let other = secured_target().await;
     let mut sender = sender(
         "localhost",
         &secured,
@@ -108,13 +107,9 @@ async fn a_certificate_of_an_unknown_authority_is_refused_by_default() {
     assert!(error.to_string().contains("certificate"), "{error}");
 }
 
-async fn secured_by_another() -> Secured {
-    secured().await
-}
-
 #[tokio::test]
 async fn a_certificate_for_another_name_is_refused() {
-    let secured = secured().await;
+    let secured = secured_target().await;
     let trust = Trust::CaFile(secured.authority.path().to_owned());
     let sent = sender("127.0.0.1", &secured, &trust)
         .send(&request("GET", b"/"))
@@ -124,7 +119,7 @@ async fn a_certificate_for_another_name_is_refused() {
 
 #[tokio::test]
 async fn any_certificate_is_accepted_only_when_asked_for() {
-    let secured = secured().await;
+    let secured = secured_target().await;
     let sent = sender("127.0.0.1", &secured, &Trust::Anyone)
         .send(&request("GET", b"/"))
         .await;
@@ -161,9 +156,9 @@ async fn a_secret_is_in_no_log_line_and_no_debug_text() {
         .with_writer(log.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let secured = secured().await;
+    let secured = secured_target().await;
     // Down at first sight: nobody trusts it.
-    let other = secured_by_another().await;
+    let other = secured_target().await;
     let target = Target::parse(&format!("https://localhost:{}", secured.port)).unwrap();
     let mut config = config(target);
     config.trust = Trust::CaFile(other.authority.path().to_owned());

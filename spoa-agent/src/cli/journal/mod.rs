@@ -46,10 +46,10 @@ impl Args {
 #[derive(Debug, clap::Args)]
 struct Which {
     /// Directory of the journal; without it, the one that the agent's configuration names
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, env = "SPOA_AGENT_JOURNAL_DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, env = "SPOA_AGENT_JOURNAL_DIR", hide_env_values = true)]
     journal_dir: Option<PathBuf>,
     /// Configuration file that names the journal's directory
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, env = CONFIG_ENV)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, env = CONFIG_ENV, hide_env_values = true)]
     config: Option<PathBuf>,
 }
 
