@@ -30,7 +30,10 @@ impl Results {
     /// Nothing told yet.
     #[must_use]
     pub fn new(metrics: ShadowMetrics) -> Arc<Self> {
-        Arc::new(Self { ended: Mutex::new(Vec::new()), metrics })
+        Arc::new(Self {
+            ended: Mutex::new(Vec::new()),
+            metrics,
+        })
     }
 }
 
@@ -38,7 +41,9 @@ impl Outcomes for Results {
     fn done(&self, position: u64, outcome: &Outcome) {
         let fate = match outcome {
             Outcome::Delivered(delivered) => {
-                self.metrics.responses.inc(StatusClass::of(delivered.status));
+                self.metrics
+                    .responses
+                    .inc(StatusClass::of(delivered.status));
                 self.metrics.latency.observe(delivered.timing.end);
                 Fate::Delivered
             }
@@ -71,7 +76,11 @@ impl Mirror {
     /// A mirror that tells `results`' fates to the follower's cursor.
     #[must_use]
     pub const fn new(follower: Follower, engine: Engine, results: Arc<Results>) -> Self {
-        Self { follower, engine, results }
+        Self {
+            follower,
+            engine,
+            results,
+        }
     }
 
     /// What the engine counts.
@@ -122,7 +131,8 @@ impl Mirror {
 
     /// A shutdown does not wait for a shadow that is down: the journal keeps what is its due.
     fn is_over(&self, nothing_to_do: bool) -> bool {
-        self.follower.is_over(nothing_to_do || self.engine.is_target_down())
+        self.follower
+            .is_over(nothing_to_do || self.engine.is_target_down())
     }
 
     fn housekeep(&mut self) {

@@ -112,7 +112,9 @@ impl Signals {
 
 /// Tells systemd that the runtime turns.
 async fn watchdog(notifier: Arc<Notifier>) {
-    let Some(interval) = notifier.watchdog_interval() else { return };
+    let Some(interval) = notifier.watchdog_interval() else {
+        return;
+    };
     let mut ticks = tokio::time::interval(interval);
     loop {
         ticks.tick().await;
@@ -154,7 +156,11 @@ impl Agent {
         }
         let (ability_sender, ability) = watch::channel(Ability::Able);
         let leaving = CancellationToken::new();
-        tokio::spawn(ability::watch(journal.clone(), ability_sender, leaving.clone()));
+        tokio::spawn(ability::watch(
+            journal.clone(),
+            ability_sender,
+            leaving.clone(),
+        ));
         let server = Server::new(
             limits(config),
             Arc::clone(&capture),
@@ -171,14 +177,24 @@ impl Agent {
         };
         start_admin(config, sources, &admin_off).await?;
         listen(config, &server)?;
-        Ok(Self { server, capture, journal, leaving, until: until_sender, followers, admin_off })
+        Ok(Self {
+            server,
+            capture,
+            journal,
+            leaving,
+            until: until_sender,
+            followers,
+            admin_off,
+        })
     }
 
     async fn stop(self, config: &Config) -> anyhow::Result<ExitCode> {
         let deadline = Instant::now() + config.shutdown.deadline;
         self.leaving.cancel();
         tokio::time::sleep(config.shutdown.lame_duck).await;
-        let late = tokio::time::timeout_at(deadline.into(), self.server.close()).await.is_err();
+        let late = tokio::time::timeout_at(deadline.into(), self.server.close())
+            .await
+            .is_err();
         if late {
             tracing::warn!("connections are still open at shutdown.deadline; they are cut");
         }
@@ -194,7 +210,9 @@ impl Agent {
         for follower in self.followers {
             let joined = tokio::task::spawn_blocking(move || follower.join());
             if joined.await.is_ok_and(|ended| ended.is_err()) {
-                tracing::error!("a follower ended by a panic; it goes on from its cursor at the next start");
+                tracing::error!(
+                    "a follower ended by a panic; it goes on from its cursor at the next start"
+                );
             }
         }
         let closed = self.journal.close();
@@ -280,8 +298,14 @@ fn follower(
         max_open_bytes: config.pairing.max_bytes,
         ..PairingOptions::default()
     };
-    let follower = Follower::open(name, journal, pairing, metrics.follower(name), until.clone())
-        .with_context(|| format!("cannot start the follower {}", name.as_str()))?;
+    let follower = Follower::open(
+        name,
+        journal,
+        pairing,
+        metrics.follower(name),
+        until.clone(),
+    )
+    .with_context(|| format!("cannot start the follower {}", name.as_str()))?;
     watched.push(follower.watched());
     Ok(follower)
 }
@@ -295,17 +319,24 @@ fn traffic_log(
     watched: &mut Vec<Watched>,
 ) -> anyhow::Result<Option<TrafficLog>> {
     let written = &config.traffic_log;
-    let Some(output) = &written.path else { return Ok(None) };
+    let Some(output) = &written.path else {
+        return Ok(None);
+    };
     let follower = follower(Name::TrafficLog, config, journal, metrics, until, watched)?;
-    let rotation =
-        Rotation { size: written.rotate_size, age: written.rotate_age, keep: written.keep };
+    let rotation = Rotation {
+        size: written.rotate_size,
+        age: written.rotate_age,
+        keep: written.keep,
+    };
     let content = Content {
         bodies: written.bodies,
         // What the journal masks already need not be looked at again.
         mask: config.capture.forward_credentials.then(|| mask.clone()),
     };
     let metrics = metrics.traffic_log.clone();
-    Ok(Some(TrafficLog::open(follower, output, rotation, content, metrics)?))
+    Ok(Some(TrafficLog::open(
+        follower, output, rotation, content, metrics,
+    )?))
 }
 
 fn mirror(
@@ -316,12 +347,15 @@ fn mirror(
     watched: &mut Vec<Watched>,
 ) -> anyhow::Result<Option<Mirror>> {
     let written = &config.shadow;
-    let Some(url) = &written.url else { return Ok(None) };
+    let Some(url) = &written.url else {
+        return Ok(None);
+    };
     let authorization = match &written.authorization_file {
         None => None,
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read shadow.authorization_file {}", path.display()))?;
+            let text = std::fs::read_to_string(path).with_context(|| {
+                format!("cannot read shadow.authorization_file {}", path.display())
+            })?;
             let secret = Secret::new(text.lines().next().unwrap_or_default())
                 .with_context(|| format!("shadow.authorization_file {}", path.display()))?;
             Some(secret)
@@ -367,7 +401,9 @@ async fn start_admin(
     sources: Sources,
     off: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let Some(address) = &config.admin.listen else { return Ok(()) };
+    let Some(address) = &config.admin.listen else {
+        return Ok(());
+    };
     let admin = Admin::bind(address)
         .await
         .with_context(|| format!("cannot listen on admin.listen = {address}; choose another address, or \"\" to turn it off"))?;
@@ -387,15 +423,16 @@ fn obstacles(ability: &Ability) -> Vec<String> {
 }
 
 /// What `/ledger` shows: what reached the agent, what the journal has, what each follower did with it.
-fn ledger(
-    capture: CaptureMetrics,
-    journal: Journal,
-    watched: Vec<Watched>,
-) -> impl Fn() -> Value {
+fn ledger(capture: CaptureMetrics, journal: Journal, watched: Vec<Watched>) -> impl Fn() -> Value {
     move || {
         let followers: serde_json::Map<String, Value> = watched
             .iter()
-            .map(|follower| (follower.name().as_str().to_owned(), follower.standing().to_json()))
+            .map(|follower| {
+                (
+                    follower.name().as_str().to_owned(),
+                    follower.standing().to_json(),
+                )
+            })
             .collect();
         let end = journal.stats();
         json!({
@@ -422,7 +459,12 @@ fn halves(capture: &CaptureMetrics, kind: HalfKind) -> Value {
     let captured = capture.captured.get(kind);
     let refused: serde_json::Map<String, Value> = HalfRefusal::ALL
         .iter()
-        .map(|reason| (reason.as_str().to_owned(), capture.refused.get(kind, *reason).into()))
+        .map(|reason| {
+            (
+                reason.as_str().to_owned(),
+                capture.refused.get(kind, *reason).into(),
+            )
+        })
         .collect();
     json!({ "received": capture.received.get(kind), "captured": captured, "refused": refused })
 }

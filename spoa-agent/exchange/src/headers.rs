@@ -31,9 +31,14 @@ impl Default for Credentials {
 impl Credentials {
     /// The built-in names and `more`.
     pub fn with<S: AsRef<str>>(more: impl IntoIterator<Item = S>) -> Self {
-        let mut names: Vec<Box<[u8]>> =
-            CREDENTIALS.iter().map(|name| Box::from(name.as_bytes())).collect();
-        names.extend(more.into_iter().map(|name| Box::from(name.as_ref().as_bytes())));
+        let mut names: Vec<Box<[u8]>> = CREDENTIALS
+            .iter()
+            .map(|name| Box::from(name.as_bytes()))
+            .collect();
+        names.extend(
+            more.into_iter()
+                .map(|name| Box::from(name.as_ref().as_bytes())),
+        );
         let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
         Self { names, longest }
     }
@@ -42,7 +47,10 @@ impl Credentials {
     #[must_use]
     pub fn cover(&self, name: &[u8]) -> bool {
         name.len() <= self.longest
-            && self.names.iter().any(|secret| secret.eq_ignore_ascii_case(name))
+            && self
+                .names
+                .iter()
+                .any(|secret| secret.eq_ignore_ascii_case(name))
     }
 }
 

@@ -140,9 +140,9 @@ mod tests {
         ) {
             let mut completion = Completion::new(place(0));
             let mut expected = vec![false; skipped.len()];
-            for (sequence, skip) in (0u64..).zip(&skipped) {
+            for ((sequence, skip), done) in (0u64..).zip(&skipped).zip(&mut expected) {
                 if *skip {
-                    expected[sequence as usize] = true;
+                    *done = true;
                 } else {
                     completion.opened(place(sequence));
                 }

@@ -140,7 +140,7 @@ async fn a_full_disk_refuses_appends_keeps_what_was_accepted_and_recovers_by_its
         let (journal, _) = Journal::open_on(options, disk.clone()).unwrap();
         let mut accepted = Vec::new();
         let refused = loop {
-            let payload = vec![accepted.len() as u8; 100];
+            let payload = vec![accepted.len().to_le_bytes()[0]; 100];
             match append(&journal, &payload) {
                 Ok(end) => {
                     accepted.push(payload);
@@ -357,7 +357,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Append(size) => {
-                    let payload = vec![accepted.len() as u8; size.into()];
+                    let payload = vec![accepted.len().to_le_bytes()[0]; size.into()];
                     if append(&journal, &payload).is_ok() {
                         accepted.push(payload);
                     }

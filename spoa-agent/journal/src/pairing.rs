@@ -523,7 +523,7 @@ impl ExchangeReader {
             return None;
         }
         // A half may wait for a minute: it must not keep a block of a thousand others in memory.
-        let half = match Half::decode(record.detached()) {
+        let half = match Half::decode(&record.detached()) {
             Ok(Half::Gap(gap)) => {
                 self.counts.gaps += 1;
                 return Some(Entry::Gap(gap));

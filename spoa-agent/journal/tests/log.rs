@@ -1,5 +1,13 @@
 //! What a journal promises while nothing goes wrong, and what it says when something did.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -762,4 +770,20 @@ fn positions_that_a_follower_has_seen_are_never_used_again() {
         panic!("lost")
     };
     assert_eq!((lost.records, lost.reason), (2, LostReason::Missing));
+}
+
+#[test]
+fn a_segment_longer_than_is_now_configured_is_closed_when_the_journal_is_opened() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(quiet(dir.path()));
+    for number in 0..10u8 {
+        write(&journal, &[number; 100]);
+    }
+    drop(journal);
+    let journal = open(budget(dir.path(), WhenFull::Stop));
+    for number in 10..30u8 {
+        write(&journal, &[number; 100]);
+    }
+    assert_eq!(journal.health(), Health::Ok);
+    assert!(journal.stats().bytes <= 1194);
 }

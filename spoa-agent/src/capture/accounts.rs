@@ -85,7 +85,9 @@ impl Accounts {
             Extent::NotCaptured { .. } => BodyExtent::NotCaptured,
         };
         self.metrics.bodies.inc(kind, extent);
-        self.metrics.body_bytes.add(kind, body.content.as_ref().len() as u64);
+        self.metrics
+            .body_bytes
+            .add(kind, body.content.as_ref().len() as u64);
     }
 
     pub(super) fn refused(&self, kind: HalfKind, reason: HalfRefusal, error: &AppendError) {

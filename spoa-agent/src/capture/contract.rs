@@ -110,7 +110,10 @@ pub fn request<'a>(
     held: bool,
     mask: Option<&Credentials>,
 ) -> Result<Request<&'a [u8]>, ContractError> {
-    let mut request = Request { held, ..Request::default() };
+    let mut request = Request {
+        held,
+        ..Request::default()
+    };
     let mut common = Common::default();
     let (mut method, mut target) = (None, None);
     let (mut client, mut local) = (Address::default(), Address::default());
@@ -184,12 +187,18 @@ pub fn response<'a>(
 
 /// The first argument that the contract does not have. Such arguments are skipped.
 pub fn unknown_argument<'a>(kind: Kind, args: Args<'a>) -> Option<&'a [u8]> {
-    const COMMON: &[&[u8]] = &[b"v", b"id", b"ts", b"ver", b"hd", b"bs", b"bl", b"eom", b"body"];
+    const COMMON: &[&[u8]] = &[
+        b"v", b"id", b"ts", b"ver", b"hd", b"bs", b"bl", b"eom", b"body",
+    ];
     const REQUEST: &[&[u8]] = &[
         b"cip", b"cport", b"sip", b"sport", b"fe", b"tls", b"sni", b"tlsv", b"cipher", b"m", b"pq",
     ];
     const RESPONSE: &[&[u8]] = &[b"t0", b"be", b"srv", b"st", b"sst", b"tw", b"tc", b"tr"];
-    let own = if kind == Kind::Response { RESPONSE } else { REQUEST };
+    let own = if kind == Kind::Response {
+        RESPONSE
+    } else {
+        REQUEST
+    };
     args.map_while(Result::ok)
         .map(|(name, _)| name)
         .find(|name| !COMMON.contains(name) && !own.contains(name))
@@ -281,7 +290,10 @@ struct Address {
 
 impl Address {
     fn endpoint(self) -> Option<Endpoint> {
-        self.ip.map(|ip| Endpoint { ip, port: self.port })
+        self.ip.map(|ip| Endpoint {
+            ip,
+            port: self.port,
+        })
     }
 }
 
@@ -296,7 +308,11 @@ fn headers<'a>(
     for field in hdrs::headers(block) {
         let (name, value) = field?;
         let masked = mask.is_some_and(|credentials| credentials.cover(name));
-        let value = if masked { exchange::headers::MASK } else { value };
+        let value = if masked {
+            exchange::headers::MASK
+        } else {
+            value
+        };
         fields.push(Header { name, value });
     }
     Ok(Headers(fields))
@@ -310,7 +326,9 @@ fn bytes<'a>(name: &'static str, value: Value<'a>) -> Result<Option<&'a [u8]>, C
     if value.is_null() {
         return Ok(None);
     }
-    let bytes = value.as_bytes().ok_or_else(|| unfit(name, value, "a string"))?;
+    let bytes = value
+        .as_bytes()
+        .ok_or_else(|| unfit(name, value, "a string"))?;
     Ok(Some(bytes))
 }
 
@@ -319,7 +337,9 @@ fn unsigned(name: &'static str, value: Value<'_>) -> Result<Option<u64>, Contrac
         return Ok(None);
     }
     let number = value.as_int().and_then(|number| u64::try_from(number).ok());
-    number.map(Some).ok_or_else(|| unfit(name, value, "a number from 0"))
+    number
+        .map(Some)
+        .ok_or_else(|| unfit(name, value, "a number from 0"))
 }
 
 fn port(name: &'static str, value: Value<'_>) -> Result<u16, ContractError> {
@@ -328,8 +348,12 @@ fn port(name: &'static str, value: Value<'_>) -> Result<u16, ContractError> {
 }
 
 fn code(name: &'static str, value: Value<'_>) -> Result<Option<u16>, ContractError> {
-    let Some(number) = unsigned(name, value)? else { return Ok(None) };
-    u16::try_from(number).map(Some).map_err(|_| unfit(name, value, "a status code"))
+    let Some(number) = unsigned(name, value)? else {
+        return Ok(None);
+    };
+    u16::try_from(number)
+        .map(Some)
+        .map_err(|_| unfit(name, value, "a status code"))
 }
 
 /// HAProxy tells -1 for a time that it does not know.
@@ -345,7 +369,13 @@ fn unfit(name: &'static str, value: Value<'_>, expected: &'static str) -> Contra
         Value::Ipv4(_) | Value::Ipv6(_) => "an address".to_owned(),
         Value::Str(_) => "a string".to_owned(),
         Value::Bin(_) => "binary data".to_owned(),
-        number => number.as_int().map_or_else(|| "a number".to_owned(), |n| n.to_string()),
+        number => number
+            .as_int()
+            .map_or_else(|| "a number".to_owned(), |n| n.to_string()),
     };
-    ContractError::Unfit { name, found, expected }
+    ContractError::Unfit {
+        name,
+        found,
+        expected,
+    }
 }

@@ -50,7 +50,9 @@ impl Losses {
 
     /// Adds one that could not be told.
     pub fn put_back(&self, gap: Gap) {
-        let reason = HalfRefusal::ALL.iter().find(|reason| reason.as_str() == gap.reason);
+        let reason = HalfRefusal::ALL
+            .iter()
+            .find(|reason| reason.as_str() == gap.reason);
         let Some(reason) = reason else { return };
         let mut gaps = self.gaps.lock();
         match gaps.entry(reason.as_str()) {
@@ -70,7 +72,9 @@ impl Losses {
 }
 
 fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -87,8 +91,10 @@ mod tests {
         losses.note(HalfKind::Request, HalfRefusal::JournalFull);
         losses.note(HalfKind::Request, HalfRefusal::TooBig);
         let gaps = losses.take();
-        let told: Vec<_> =
-            gaps.iter().map(|g| (g.reason.as_str(), g.requests, g.responses)).collect();
+        let told: Vec<_> = gaps
+            .iter()
+            .map(|g| (g.reason.as_str(), g.requests, g.responses))
+            .collect();
         assert_eq!(told, [("journal_full", 2, 1), ("too_big", 1, 0)]);
         assert!(losses.none());
     }

@@ -50,7 +50,12 @@ impl Capture {
     /// `mask` names the headers whose values do not reach the journal; `None` keeps them all.
     #[must_use]
     pub fn new(journal: Journal, mask: Option<Credentials>, metrics: CaptureMetrics) -> Self {
-        Self { journal, mask, accounts: Accounts::new(metrics), losses: Losses::default() }
+        Self {
+            journal,
+            mask,
+            accounts: Accounts::new(metrics),
+            losses: Losses::default(),
+        }
     }
 
     /// Takes one message of a NOTIFY.
@@ -60,7 +65,8 @@ impl Capture {
     pub fn take(&self, message: &Message<'_>) -> Result<Taken, spop_codec::DecodeError> {
         let Some(kind) = Kind::of(message.name) else {
             let name = String::from_utf8_lossy(message.name).into_owned();
-            self.accounts.unknown_message(&ContractError::UnknownMessage { name });
+            self.accounts
+                .unknown_message(&ContractError::UnknownMessage { name });
             return Ok(Taken::Lost);
         };
         self.inspect(kind, message);
@@ -99,7 +105,8 @@ impl Capture {
                 self.losses.note(kind, reason);
                 if held {
                     self.accounts.hold_began();
-                    self.accounts.hold_ended(HoldOutcome::Failed, Duration::ZERO);
+                    self.accounts
+                        .hold_ended(HoldOutcome::Failed, Duration::ZERO);
                 }
                 Taken::Lost
             }
@@ -123,11 +130,7 @@ impl Capture {
         }
     }
 
-    fn half<'a>(
-        &self,
-        kind: Kind,
-        message: &Message<'a>,
-    ) -> Result<Half<&'a [u8]>, ContractError> {
+    fn half<'a>(&self, kind: Kind, message: &Message<'a>) -> Result<Half<&'a [u8]>, ContractError> {
         let mask = self.mask.as_ref();
         match kind {
             Kind::Request => contract::request(message, false, mask).map(Half::Request),
@@ -146,7 +149,8 @@ impl Capture {
     }
 
     fn append<B: AsRef<[u8]>>(&self, half: &Half<B>) -> Result<Position, AppendError> {
-        self.journal.append(half.encoded_len(), |out| half.encode(out))
+        self.journal
+            .append(half.encoded_len(), |out| half.encode(out))
     }
 }
 
@@ -155,6 +159,8 @@ const fn reason(error: &AppendError) -> HalfRefusal {
         AppendError::Full { .. } => HalfRefusal::JournalFull,
         AppendError::Backlog { .. } => HalfRefusal::Backlog,
         AppendError::TooBig { .. } => HalfRefusal::TooBig,
-        AppendError::Failed { .. } | AppendError::Empty | AppendError::Closed => HalfRefusal::Failed,
+        AppendError::Failed { .. } | AppendError::Empty | AppendError::Closed => {
+            HalfRefusal::Failed
+        }
     }
 }

@@ -80,7 +80,10 @@ struct Saved {
 impl Ledger {
     /// Nothing counted yet.
     pub(super) fn begin(place: Place) -> Self {
-        Self { begin: place.sequence, ..Self::default() }
+        Self {
+            begin: place.sequence,
+            ..Self::default()
+        }
     }
 
     /// What was saved with the cursor. An account that cannot be read begins anew: the cursor is
@@ -101,7 +104,10 @@ impl Ledger {
     pub(super) fn write(&self, reader: &ExchangeReader, note: &[u8]) -> Vec<u8> {
         let mut ledger = self.clone();
         ledger.before = ledger.before.plus(&reader.counts());
-        let saved = Saved { ledger, note: note.to_vec() };
+        let saved = Saved {
+            ledger,
+            note: note.to_vec(),
+        };
         serde_json::to_vec(&saved).unwrap_or_default()
     }
 
@@ -154,7 +160,11 @@ impl Standing {
         let passed = self.end_sequence.saturating_sub(self.ledger.begin);
         let pairing = &self.pairing;
         let in_exchanges = passed.saturating_sub(
-            pairing.duplicates + pairing.undecodable + pairing.gaps + pairing.lost + self.open_records,
+            pairing.duplicates
+                + pairing.undecodable
+                + pairing.gaps
+                + pairing.lost
+                + self.open_records,
         );
         json!({
             "exchanges": {

@@ -92,7 +92,11 @@ impl Follower {
         let (reader, ledger, note) = match cursor.saved() {
             Some(state) => {
                 let (ledger, note) = Ledger::read(&state.extra);
-                (ExchangeReader::resume(journal, state.clone(), pairing), ledger, note)
+                (
+                    ExchangeReader::resume(journal, state.clone(), pairing),
+                    ledger,
+                    note,
+                )
             }
             None => {
                 let reader = ExchangeReader::new(journal.reader(Start::Oldest), pairing);
@@ -212,7 +216,9 @@ impl Follower {
     /// Saves the cursor and publishes the account.
     pub fn save(&mut self) {
         let standing = self.ledger.standing(&self.reader);
-        let state = self.reader.state(self.ledger.write(&self.reader, &self.note));
+        let state = self
+            .reader
+            .state(self.ledger.write(&self.reader, &self.note));
         self.saved_at = Instant::now();
         match self.cursor.save(&state) {
             Ok(()) => self.changed = false,
@@ -267,6 +273,8 @@ impl Follower {
 }
 
 fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

@@ -42,11 +42,7 @@ impl Ability {
 
 /// Watches the journal's health and publishes it, until `leaving` is cancelled; from then on the
 /// agent is [`Ability::Leaving`].
-pub async fn watch(
-    journal: Journal,
-    ability: watch::Sender<Ability>,
-    leaving: CancellationToken,
-) {
+pub async fn watch(journal: Journal, ability: watch::Sender<Ability>, leaving: CancellationToken) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {

@@ -49,7 +49,9 @@ impl Accounts {
     pub(super) fn admit(&self, limit: usize) -> Option<Admission> {
         let open = self.metrics.connections_opened.get() - self.metrics.connections_closed.get();
         if open >= limit as u64 {
-            self.metrics.connections_refused.inc(ConnectionRefusal::Limit);
+            self.metrics
+                .connections_refused
+                .inc(ConnectionRefusal::Limit);
             if let Some(suppressed) = self.refused.admit() {
                 tracing::warn!(
                     limit,
@@ -64,7 +66,9 @@ impl Accounts {
     }
 
     pub(super) fn accept_failed(&self, error: &io::Error) {
-        self.metrics.connections_refused.inc(ConnectionRefusal::Accept);
+        self.metrics
+            .connections_refused
+            .inc(ConnectionRefusal::Accept);
         if let Some(suppressed) = self.accept.admit() {
             tracing::warn!(%error, suppressed, "cannot accept a connection; trying again");
         }
@@ -84,14 +88,22 @@ impl Accounts {
     }
 
     pub(super) fn health_checked(&self, able: bool) {
-        let outcome = if able { Hello::HealthCheck } else { Hello::HealthCheckRefused };
+        let outcome = if able {
+            Hello::HealthCheck
+        } else {
+            Hello::HealthCheckRefused
+        };
         self.metrics.hellos.inc(outcome);
     }
 
     pub(super) fn hello_missing(&self, limit: Duration) {
         self.metrics.hellos.inc(Hello::Timeout);
         if let Some(suppressed) = self.silent.admit() {
-            tracing::warn!(?limit, suppressed, "a connection said no HELLO within server.hello_timeout");
+            tracing::warn!(
+                ?limit,
+                suppressed,
+                "a connection said no HELLO within server.hello_timeout"
+            );
         }
     }
 
@@ -100,7 +112,9 @@ impl Accounts {
         if in_hello {
             self.metrics.hellos.inc(Hello::Refused);
         }
-        self.metrics.protocol_errors.inc(ProtocolError::of_status(status.code()));
+        self.metrics
+            .protocol_errors
+            .inc(ProtocolError::of_status(status.code()));
         if let Some(suppressed) = self.protocol.admit() {
             tracing::warn!(%error, status = status.code(), suppressed, "connection ended, the peer broke the protocol");
         }
@@ -108,7 +122,12 @@ impl Accounts {
 
     pub(super) fn peer_complained(&self, status: Status, message: &str) {
         if let Some(suppressed) = self.complaint.admit() {
-            tracing::warn!(status = status.code(), message, suppressed, "HAProxy ended a connection");
+            tracing::warn!(
+                status = status.code(),
+                message,
+                suppressed,
+                "HAProxy ended a connection"
+            );
         }
     }
 

@@ -23,7 +23,10 @@ pub(super) struct Share(#[expect(dead_code, reason = "held for its drop")] Owned
 impl Budget {
     pub(super) fn new(bytes: usize) -> Self {
         let total = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
-        Self { units: Arc::new(Semaphore::new(total)), total }
+        Self {
+            units: Arc::new(Semaphore::new(total)),
+            total,
+        }
     }
 
     /// Waits until `bytes` are free. More than the whole budget counts as the whole budget, so that
@@ -31,7 +34,11 @@ impl Budget {
     pub(super) async fn take(&self, bytes: usize) -> Option<Share> {
         let units = bytes.div_ceil(UNIT).clamp(1, self.total);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        Arc::clone(&self.units).acquire_many_owned(units).await.ok().map(Share)
+        Arc::clone(&self.units)
+            .acquire_many_owned(units)
+            .await
+            .ok()
+            .map(Share)
     }
 
     /// Whether so much is in use that idle connections should give back what they hold.

@@ -117,14 +117,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         };
         let hello = Frame::decode(self.input.get(frame::PREFIX_LEN..total).unwrap_or_default())?;
         let able = self.server.ability.borrow().passes_checks();
-        let limits = HelloLimits { max_frame_size: self.server.limits.max_frame_size };
-        let reply = AgentHandshake::new(limits).accepting(able).on_frame(&hello)?;
+        let limits = HelloLimits {
+            max_frame_size: self.server.limits.max_frame_size,
+        };
+        let reply = AgentHandshake::new(limits)
+            .accepting(able)
+            .on_frame(&hello)?;
         reply.encode(&mut self.output);
         let outcome = match reply {
             Reply::Established { hello, .. } => {
                 self.max_frame_size = hello.max_frame_size;
                 self.greeted = true;
-                self.server.accounts.hello_agreed(hello.capabilities.pipelining);
+                self.server
+                    .accounts
+                    .hello_agreed(hello.capabilities.pipelining);
                 Ok(())
             }
             Reply::Able { .. } | Reply::Unable => {
@@ -168,7 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Ok(None) => break Ok(0),
                 Err(error) => break Err(error.into()),
             };
-            let Some(whole) = self.input.get(frame::PREFIX_LEN..total) else { break Ok(total) };
+            let Some(whole) = self.input.get(frame::PREFIX_LEN..total) else {
+                break Ok(total);
+            };
             if let Err(end) = take_frame(self.server, whole, began, &mut self.due) {
                 break Err(end);
             }
@@ -188,11 +196,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let journal = &self.server.journal;
         let may_wait = self.server.ability.borrow().may_wait();
         if !self.due.written.is_empty() {
-            let written = if may_wait { journal.try_commit() } else { journal.written() };
-            self.due.settle_written(written, may_wait, self.server, &mut self.output);
+            let written = if may_wait {
+                journal.try_commit()
+            } else {
+                journal.written()
+            };
+            self.due
+                .settle_written(written, may_wait, self.server, &mut self.output);
         }
         if !self.due.durable.is_empty() {
-            self.due.settle_durable(journal.synced(), may_wait, self.server, &mut self.output);
+            self.due
+                .settle_durable(journal.synced(), may_wait, self.server, &mut self.output);
         }
         self.due.settle_now(self.server, &mut self.output);
     }
@@ -269,7 +283,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     async fn read(&mut self) -> Result<(), End> {
-        self.input.reserve(INPUT.saturating_sub(self.input.len()).max(1));
+        self.input
+            .reserve(INPUT.saturating_sub(self.input.len()).max(1));
         read_some(&mut self.stream, &mut self.input).await
     }
 
@@ -322,7 +337,11 @@ fn take_frame(server: &Server, whole: &[u8], began: Instant, due: &mut Due) -> R
         }
         // "Unknown frames may be silently skipped" (SPOE.txt 3.2.2).
         FrameKind::Unknown(_) => Ok(()),
-        got => Err(DecodeError::UnexpectedFrame { got, expected: FrameKind::Notify }.into()),
+        got => Err(DecodeError::UnexpectedFrame {
+            got,
+            expected: FrameKind::Notify,
+        }
+        .into()),
     }
 }
 
@@ -344,7 +363,16 @@ fn take_notify(
             Taken::Lost => {}
         }
     }
-    due.add(server, Answer { stream_id: frame.stream_id, frame_id: frame.frame_id, began }, end, is_held);
+    due.add(
+        server,
+        Answer {
+            stream_id: frame.stream_id,
+            frame_id: frame.frame_id,
+            began,
+        },
+        end,
+        is_held,
+    );
     Ok(())
 }
 
@@ -528,10 +556,16 @@ pub(super) struct Words {
 
 impl Default for Words {
     fn default() -> Self {
-        let durable =
-            Action::SetVar { scope: Scope::Transaction, name: b"durable", value: Value::Bool(true) };
+        let durable = Action::SetVar {
+            scope: Scope::Transaction,
+            name: b"durable",
+            value: Value::Bool(true),
+        };
         let nothing = Actions::harmless();
-        Self { durable: Actions::new(&[durable]).unwrap_or_else(|_| nothing.clone()), nothing }
+        Self {
+            durable: Actions::new(&[durable]).unwrap_or_else(|_| nothing.clone()),
+            nothing,
+        }
     }
 }
 

@@ -31,7 +31,9 @@ pub struct BindError {
 
 fn way_out(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another process has it: stop that one, or change server.listen",
+        io::ErrorKind::AddrInUse => {
+            "; another process has it: stop that one, or change server.listen"
+        }
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 and foreign directories need rights: change server.listen"
         }
@@ -58,18 +60,27 @@ impl Listener {
     /// # Errors
     /// When the system refuses.
     pub fn bind(address: &Listen, unix_mode: u32) -> Result<Vec<Self>, BindError> {
-        let failed = |source| BindError { address: address.to_string(), source };
+        let failed = |source| BindError {
+            address: address.to_string(),
+            source,
+        };
         match address {
             Listen::Tcp(host) => host
                 .to_socket_addrs()
                 .map_err(failed)?
                 .map(|address| {
-                    bind_tcp(address).map(|tcp| Self { socket: Bound::Tcp(tcp) }).map_err(failed)
+                    bind_tcp(address)
+                        .map(|tcp| Self {
+                            socket: Bound::Tcp(tcp),
+                        })
+                        .map_err(failed)
                 })
                 .collect(),
             Listen::Unix(path) => {
                 let unix = bind_unix(path, unix_mode).map_err(failed)?;
-                Ok(vec![Self { socket: Bound::Unix(unix, path.clone()) }])
+                Ok(vec![Self {
+                    socket: Bound::Unix(unix, path.clone()),
+                }])
             }
         }
     }
@@ -78,9 +89,10 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> String {
         match &self.socket {
-            Bound::Tcp(tcp) => tcp
-                .local_addr()
-                .map_or_else(|error| format!("unknown ({error})"), |address| address.to_string()),
+            Bound::Tcp(tcp) => tcp.local_addr().map_or_else(
+                |error| format!("unknown ({error})"),
+                |address| address.to_string(),
+            ),
             Bound::Unix(_, path) => format!("unix:{}", path.display()),
         }
     }
@@ -123,7 +135,9 @@ enum Stream {
 /// Starts the connection's task, unless there are too many. A refused connection is closed at
 /// once: HAProxy then passes the traffic by.
 fn admit(server: &Arc<Server>, stream: Stream) {
-    let Some(admission) = server.accounts.admit(server.limits.connections) else { return };
+    let Some(admission) = server.accounts.admit(server.limits.connections) else {
+        return;
+    };
     let server = Arc::clone(server);
     let tasks = server.tasks.clone();
     match stream {
@@ -147,7 +161,11 @@ fn admit(server: &Arc<Server>, stream: Stream) {
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -173,7 +191,9 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
 /// Removes the socket file of a process that was killed. Never another file, and never a socket that
 /// somebody answers on.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !metadata.file_type().is_socket() {
         return Err(io::Error::new(
             io::ErrorKind::AlreadyExists,

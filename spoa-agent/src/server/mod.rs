@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::ability::Ability;
-pub use self::listener::{BindError, Listener};
 use self::accounts::Accounts;
 use self::budget::Budget;
+pub use self::listener::{BindError, Listener};
 use crate::capture::Capture;
 use crate::telemetry::metrics::ServerMetrics;
 

@@ -69,7 +69,10 @@ impl LogFile {
         mark: &[u8],
         metrics: TrafficLogMetrics,
     ) -> Result<(Self, HashSet<u64>), OpenError> {
-        let failed = |source| OpenError { path: path.to_path_buf(), source };
+        let failed = |source| OpenError {
+            path: path.to_path_buf(),
+            source,
+        };
         let mut opened = Self::attach(path, rotation, metrics).map_err(failed)?;
         opened.cut_unfinished_line().map_err(failed)?;
         let mark: Option<Mark> = serde_json::from_slice(mark).ok();
@@ -80,7 +83,10 @@ impl LogFile {
     /// How far the file is, for the next [`LogFile::open`].
     #[must_use]
     pub fn mark(&self) -> Vec<u8> {
-        let mark = Mark { inode: self.inode, length: self.length };
+        let mark = Mark {
+            inode: self.inode,
+            length: self.length,
+        };
         serde_json::to_vec(&mark).unwrap_or_default()
     }
 
@@ -123,7 +129,10 @@ impl LogFile {
             return Some(RotationReason::Size);
         }
         let age = self.began.elapsed().unwrap_or_default();
-        self.rotation.age.is_some_and(|most| age >= most).then_some(RotationReason::Age)
+        self.rotation
+            .age
+            .is_some_and(|most| age >= most)
+            .then_some(RotationReason::Age)
     }
 
     fn rotate(&mut self) -> io::Result<PathBuf> {
@@ -138,8 +147,10 @@ impl LogFile {
     /// `PATH.20261121T034500.123Z`: sorts by time.
     fn free_name(&self) -> PathBuf {
         let now = jiff::Timestamp::now();
-        let stamp: String =
-            format!("{now:.6}").chars().filter(|c| !matches!(c, '-' | ':')).collect();
+        let stamp: String = format!("{now:.6}")
+            .chars()
+            .filter(|c| !matches!(c, '-' | ':'))
+            .collect();
         let mut name = self.path.as_os_str().to_owned();
         name.push(".");
         name.push(stamp);
@@ -180,8 +191,12 @@ impl LogFile {
     }
 
     fn attach(path: &Path, rotation: Rotation, metrics: TrafficLogMetrics) -> io::Result<Self> {
-        let file =
-            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
         let metadata = file.metadata()?;
         let began = metadata.created().or_else(|_| metadata.modified())?;
         Ok(Self {
@@ -189,7 +204,11 @@ impl LogFile {
             inode: metadata.ino(),
             length: metadata.len(),
             // An old and empty file begins with its first line.
-            began: if metadata.len() == 0 { SystemTime::now() } else { began },
+            began: if metadata.len() == 0 {
+                SystemTime::now()
+            } else {
+                began
+            },
             file,
             rotation,
             metrics,
@@ -271,7 +290,9 @@ impl LogFile {
 fn is_stamp(text: &str) -> bool {
     text.len() == 23
         && text.ends_with('Z')
-        && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'T' | b'.' | b'Z'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'T' | b'.' | b'Z'))
 }
 
 #[derive(Deserialize)]
@@ -326,7 +347,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.log");
         let _opened = open(&path, Rotation::default(), b"");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -349,7 +373,11 @@ mod tests {
     fn lines_after_the_mark_are_found_in_rotated_files_too() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.log");
-        let rotation = Rotation { size: Some(1), age: None, keep: 9 };
+        let rotation = Rotation {
+            size: Some(1),
+            age: None,
+            keep: 9,
+        };
         let (mut log, _) = open(&path, rotation, b"");
         log.append(&line(1)).unwrap();
         let mark = log.mark();
@@ -368,7 +396,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.log");
         fs::write(folder.path().join("t.log.mine"), "keep me").unwrap();
-        let (mut log, _) = open(&path, Rotation { size: Some(1), age: None, keep: 2 }, b"");
+        let (mut log, _) = open(
+            &path,
+            Rotation {
+                size: Some(1),
+                age: None,
+                keep: 2,
+            },
+            b"",
+        );
         for position in 0..5 {
             log.append(&line(position)).unwrap();
             log.rotate_if_due();
@@ -393,11 +429,17 @@ mod tests {
     fn an_old_file_rotates_by_age() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.log");
-        let rotation = Rotation { size: None, age: Some(Duration::from_secs(60)), keep: 2 };
+        let rotation = Rotation {
+            size: None,
+            age: Some(Duration::from_secs(60)),
+            keep: 2,
+        };
         let (mut log, _) = open(&path, rotation, b"");
         log.append(&line(1)).unwrap();
         assert!(log.due().is_none());
-        log.began = SystemTime::now().checked_sub(Duration::from_secs(61)).unwrap();
+        log.began = SystemTime::now()
+            .checked_sub(Duration::from_secs(61))
+            .unwrap();
         assert_eq!(log.due(), Some(RotationReason::Age));
     }
 }

@@ -81,7 +81,16 @@ impl TrafficLog {
         };
         let trouble = Throttle::default();
         let (lines, positions) = (Vec::with_capacity(BATCH), Vec::new());
-        Ok(Self { follower, sink, content, metrics, written, lines, positions, trouble })
+        Ok(Self {
+            follower,
+            sink,
+            content,
+            metrics,
+            written,
+            lines,
+            positions,
+            trouble,
+        })
     }
 
     /// Writes lines until the follower is over. Blocks its thread.
@@ -122,7 +131,9 @@ impl TrafficLog {
         if let Some(credentials) = &self.content.mask {
             mask(&mut exchange, credentials);
         }
-        let options = json::Options { bodies: self.content.bodies };
+        let options = json::Options {
+            bodies: self.content.bodies,
+        };
         json::write_line(&exchange, options, &mut self.lines);
         self.positions.push(position);
     }
@@ -186,7 +197,11 @@ impl Sink {
 fn mask(exchange: &mut Exchange, credentials: &Credentials) {
     let request = exchange.request.as_mut().map(|half| &mut half.headers);
     let response = exchange.response.as_mut().map(|half| &mut half.headers);
-    for header in request.into_iter().chain(response).flat_map(|headers| headers.0.iter_mut()) {
+    for header in request
+        .into_iter()
+        .chain(response)
+        .flat_map(|headers| headers.0.iter_mut())
+    {
         if credentials.cover(&header.name) {
             header.value = bytes::Bytes::from_static(MASK);
         }

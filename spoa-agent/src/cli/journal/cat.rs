@@ -138,7 +138,7 @@ fn halves<W: Write>(
         match reader.next()? {
             Some(Item::Record(record)) => {
                 let place = record.place;
-                match Half::decode(record.payload) {
+                match Half::decode(&record.payload) {
                     Ok(half) => printer.half(half, place)?,
                     Err(error) => printer.undecodable(place, &error.to_string()),
                 }

@@ -70,7 +70,7 @@ impl Counts {
     fn record(&mut self, payload: bytes::Bytes) {
         self.records += 1;
         self.payload_bytes += payload.len() as u64;
-        let Ok(half) = Half::decode(payload) else {
+        let Ok(half) = Half::decode(&payload) else {
             self.undecodable += 1;
             return;
         };

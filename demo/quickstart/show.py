@@ -1,0 +1,100 @@
+"""What the quickstart prints: steps, a progress display, tables. Colours and redrawing on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Iterable
+
+from .proof import Check
+from .traffic import Progress
+
+TERMINAL = sys.stdout.isatty()
+BAR = 30
+
+
+def step(text: str) -> None:
+    say(bold(f"\n== {text}"))
+
+
+def say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def bold(text: str) -> str:
+    return f"\033[1m{text}\033[0m" if TERMINAL else text
+
+
+def coloured(text: str, good: bool) -> str:
+    return f"\033[{32 if good else 31}m{text}\033[0m" if TERMINAL else text
+
+
+class ProgressDisplay:
+    """A bar on a terminal, a line every fifth of the way elsewhere."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.told = 0
+
+    def show(self, progress: Progress) -> None:
+        done, total = progress.done, progress.total
+        rate = done / max(time.monotonic() - self.started, 0.001)
+        text = f"{done:>7,} of {total:,} requests, {rate:,.0f}/s"
+        if TERMINAL:
+            filled = BAR * done // max(total, 1)
+            ended = "\n" if done == total and self.told < total else ""
+            if self.told < total:
+                print(f"\r   [{'#' * filled}{'.' * (BAR - filled)}] {text} ", end=ended, flush=True)
+            self.told = done
+            return
+        if done * 5 // max(total, 1) > self.told * 5 // max(total, 1):
+            say(f"   {text}")
+            self.told = done
+
+
+def table(names: list[str], rows: Iterable[list[Any]]) -> None:
+    lines = [names] + [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    for position, line in enumerate(lines):
+        first, *others = zip(line, widths)
+        cells = [first[0].ljust(first[1])] + [cell.rjust(width) for cell, width in others]
+        text = "   " + "  ".join(cells)
+        say(bold(text) if position == 0 else text)
+
+
+def ledger(ledgers: dict[str, dict[str, Any]]) -> None:
+    rows: list[list[Any]] = []
+    for side, account in ledgers.items():
+        for half in ("requests", "responses"):
+            counts = account["capture"][half]
+            refused = sum(counts["refused"].values())
+            rows.append([f"{side} capture: {half}", counts["received"], counts["captured"], 0, refused, 0])
+        for name, follower in account["followers"].items():
+            counts = follower["exchanges"]
+            filtered, dropped = sum(counts["filtered"].values()), sum(counts["dropped"].values())
+            row = [counts["read"], counts["delivered"], filtered, dropped, counts["in_flight"]]
+            rows.append([f"{side} follower: {name}", *row])
+    table(["", "received", "kept/delivered", "filtered", "refused/dropped", "in flight"], rows)
+
+
+def exchange(line: dict[str, Any], width: int = 88) -> None:
+    """One line of the traffic log, in short: the line itself is JSON and holds everything."""
+    event, request, response = line["event"], line["request"], line["response"]
+    milliseconds = event["duration_us"] / 1000
+    say(f"   {event['id']}  {request['method']} {request['target']} -> {response['status_code']} in {milliseconds:.1f} ms")
+    for name, half in (("sent", request), ("got", response)):
+        body = half["body"]
+        shown = body.get("content") or ""
+        if shown and isinstance(shown, str):
+            shown = shown.replace("\n", "\\n")
+            shown = shown if len(shown) <= width else f"{shown[:width]}..."
+            say(f"      {name:>4} {body['bytes']:>7,} bytes, {body['extent']}: {shown}")
+
+
+def checks(made: list[Check]) -> bool:
+    """Prints them; whether all hold."""
+    width = max(len(check.claim) for check in made)
+    for check in made:
+        mark = coloured("yes", True) if check.holds else coloured("NO ", False)
+        say(f"   {mark}  {check.claim.ljust(width)}  {check.detail}".rstrip())
+    return all(check.holds for check in made)

@@ -1,0 +1,151 @@
+"""Child processes that never outlive us, free ports, and waiting for conditions."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Callable
+
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+# Below the range from which the system takes ports for outgoing connections.
+PORTS = range(20_000, 32_000)
+
+
+class StageError(Exception):
+    """Something did not start, or ended early. The text is for people."""
+
+
+class Interrupted(Exception):
+    """A signal asks us to end."""
+
+
+@dataclass
+class Child:
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def cpu_seconds(self) -> float:
+        """User and system time until now, from /proc."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_mib(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def last_lines(self, count: int) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines()[-count:]
+
+
+class Processes:
+    """All our children. As a context manager it ends them, newest first, however the block ends."""
+
+    def __init__(self, folder: Path, stop_seconds: float = 15) -> None:
+        self.folder = folder
+        self.stop_seconds = stop_seconds
+        self.children: list[Child] = []
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_all()
+
+    def start(self, name: str, *command: object, cwd: Path | None = None) -> Child:
+        log = self.folder / f"{name.replace(' ', '-')}.out"
+        arguments = [str(argument) for argument in command]
+        with log.open("wb") as out:
+            # A session of its own: Ctrl-C reaches us alone, and we end the children in order.
+            process = subprocess.Popen(
+                arguments,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
+            )
+        child = Child(name, process, log)
+        self.children.append(child)
+        return child
+
+    def check_alive(self) -> None:
+        for child in self.children:
+            code = child.process.poll()
+            if code is not None:
+                said = "\n    ".join(child.last_lines(8))
+                raise StageError(f"{child.name} ended early, with exit code {code}:\n    {said}")
+
+    def wait_until(self, condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise StageError(f"waited {seconds:.0f} s in vain until {what}")
+            time.sleep(0.02)
+
+    def stop_all(self) -> None:
+        while self.children:
+            child = self.children.pop()
+            if child.process.poll() is not None:
+                continue
+            child.process.terminate()
+            try:
+                child.process.wait(self.stop_seconds)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+
+
+def end_with_parent() -> None:
+    """In the child: the kernel ends it when we are killed and cannot."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def raise_on_signals() -> None:
+    """SIGINT, SIGTERM and SIGHUP become an exception, once, so that every cleanup runs undisturbed."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)
+        raise Interrupted(signal.Signals(number).name)
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports on which nobody listens."""
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            return found
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+    raise StageError(f"fewer than {count} free ports from {PORTS.start} to {PORTS.stop} on 127.0.0.1")
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
