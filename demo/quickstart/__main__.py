@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Iterator
 
 from stage.processes import Interrupted, Processes, StageError, raise_on_signals
-from stage.side import PATIENCE, Side
+from stage.side import Side
 
 from . import proof, show, traffic
 from .traffic import Tally
 
 EXIT_INTERRUPTED = 130
 CATCH_UP_SECONDS = 120
+
+# The default is 250 ms, after which HAProxy goes on without the agent. A demonstration that shares
+# two cores with a build would lose exchanges to the scheduler, and show nothing about the agent.
+PATIENCE = "5s"
 
 WHAT_THIS_IS = """\
 Two small clusters of two nodes each, a HAProxy and an agent before each of them:
@@ -117,10 +121,10 @@ def start(arguments: argparse.Namespace, folder: Path, processes: Processes) -> 
     # From the back to the front, so that everyone finds the next one there.
     shadow.start_cluster(processes)
     shadow.start_agent(processes)
-    shadow.start_haproxy(processes, arguments.haproxy)
+    shadow.start_haproxy(processes, arguments.haproxy, "--processing-timeout", PATIENCE)
     primary.start_cluster(processes)
     primary.start_agent(processes, "--traffic-log-path", traffic_log(primary), "--shadow-url", shadow.url)
-    primary.start_haproxy(processes, arguments.haproxy)
+    primary.start_haproxy(processes, arguments.haproxy, "--processing-timeout", PATIENCE)
     for side in (primary, shadow):
         nodes = ", ".join(side.node_urls)
         show.say(f"   {side.role:8} HAProxy {side.url}   agent {side.admin_url}   nodes {nodes}")

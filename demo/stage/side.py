@@ -14,10 +14,6 @@ from .processes import Child, Processes, StageError, accepts, free_ports
 
 DEMO = Path(__file__).resolve().parent.parent
 
-# The default is 250 ms, after which HAProxy goes on without the agent. A demonstration that shares
-# two cores with a build would lose exchanges to the scheduler, and show nothing about the agent.
-PATIENCE = "5s"
-
 
 @dataclass
 class Side:
@@ -84,10 +80,10 @@ class Side:
             return False
         return True
 
-    def start_haproxy(self, processes: Processes, haproxy: str) -> None:
+    def start_haproxy(self, processes: Processes, haproxy: str, *options: str) -> None:
         nodes = [part for port in self.node_ports for part in ("--node", f"127.0.0.1:{port}")]
-        self.write_config(*nodes, "--listen", f"127.0.0.1:{self.haproxy_port}", "--agent", f"unix@{self.socket}",
-                          "--processing-timeout", PATIENCE)  # fmt: skip
+        listen = ["--listen", f"127.0.0.1:{self.haproxy_port}", "--agent", f"unix@{self.socket}"]
+        self.write_config(*nodes, *listen, *options)
         processes.start(f"{self.role} HAProxy", haproxy, "-db", "-f", self.folder / "haproxy.cfg")
         processes.wait_until(lambda: accepts(self.haproxy_port), f"the {self.role} HAProxy listens")
 

@@ -92,7 +92,7 @@ impl Mirror {
     /// Feeds the engine until the follower is over. Blocks its thread.
     pub fn run(mut self, runtime: &Handle) {
         loop {
-            let entry = self.follower.next();
+            let entry = self.follower.read();
             let idle = entry.is_none();
             if let Some(Entry::Exchange(exchange)) = entry
                 && !self.offer(runtime, Arc::new(exchange))

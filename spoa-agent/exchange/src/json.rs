@@ -263,7 +263,8 @@ impl<'a> Object<'a> {
 
     fn number(&mut self, name: &'static str, value: u64) {
         self.raw(name, |out| {
-            out.extend_from_slice(value.to_string().as_bytes())
+            // Writing into a Vec cannot fail.
+            write!(out, "{value}").unwrap_or_default();
         });
     }
 }

@@ -448,17 +448,16 @@ impl ExchangeReader {
             .map(|_| ())
     }
 
-    /// The follower is done with the exchange at this position. Returns false when it was not in
-    /// hand.
-    pub fn done(&mut self, position: Position) -> bool {
-        let Some((first, second)) = self.in_hand.remove(&position) else {
-            return false;
-        };
+    /// The follower is done with the exchange at this position. Returns of how many records it was
+    /// made, or `None` when it was not in hand.
+    pub fn done(&mut self, position: Position) -> Option<u64> {
+        let (first, second) = self.in_hand.remove(&position)?;
         self.completion.done(first);
-        if let Some(second) = second {
-            self.completion.done(second);
-        }
-        true
+        let Some(second) = second else {
+            return Some(1);
+        };
+        self.completion.done(second);
+        Some(2)
     }
 
     /// What a cursor has to keep now, with the follower's own bytes.

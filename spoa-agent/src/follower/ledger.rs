@@ -30,9 +30,12 @@ pub enum Fate {
 
 /// The counts that are saved with the cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ledger {
     /// The sequence number of the first record that was ever looked at.
     begin: u64,
+    /// Records of finished exchanges: one or two each.
+    records: u64,
     delivered: u64,
     filtered: BTreeMap<String, u64>,
     dropped: BTreeMap<String, u64>,
@@ -111,7 +114,8 @@ impl Ledger {
         serde_json::to_vec(&saved).unwrap_or_default()
     }
 
-    pub(super) fn count(&mut self, fate: Fate) {
+    pub(super) fn count(&mut self, fate: Fate, records: u64) {
+        self.records += records;
         match fate {
             Fate::Delivered => self.delivered += 1,
             Fate::Filtered(reason) => add(&mut self.filtered, reason.as_str()),
@@ -156,27 +160,18 @@ impl Standing {
     /// As `/ledger` shows it.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let finished = self.finished();
-        let passed = self.end_sequence.saturating_sub(self.ledger.begin);
         let pairing = &self.pairing;
-        let in_exchanges = passed.saturating_sub(
-            pairing.duplicates
-                + pairing.undecodable
-                + pairing.gaps
-                + pairing.lost
-                + self.open_records,
-        );
         json!({
             "exchanges": {
-                "read": finished + self.in_flight,
+                "read": self.finished() + self.in_flight,
                 "delivered": self.ledger.delivered,
                 "filtered": self.ledger.filtered,
                 "dropped": self.ledger.dropped,
                 "in_flight": self.in_flight,
             },
             "records": {
-                "passed": passed,
-                "in_finished_exchanges": in_exchanges,
+                "passed": self.passed(),
+                "in_finished_exchanges": self.ledger.records,
                 "duplicates": pairing.duplicates,
                 "undecodable": pairing.undecodable,
                 "gaps": pairing.gaps,
@@ -195,21 +190,22 @@ impl Standing {
         })
     }
 
-    /// Whether the records of finished exchanges are as many as those exchanges can have: one or two
-    /// each.
+    /// Whether every record that was passed is accounted for, to the last one.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         let pairing = &self.pairing;
-        let passed = self.end_sequence.saturating_sub(self.ledger.begin);
-        let without = pairing.duplicates
+        let accounted = self.ledger.records
+            + pairing.duplicates
             + pairing.undecodable
             + pairing.gaps
             + pairing.lost
             + self.open_records;
-        let finished = self.finished();
-        passed
-            .checked_sub(without)
-            .is_some_and(|records| (finished..=2 * finished).contains(&records))
+        self.passed() == accounted
+    }
+
+    /// Records read since the beginning.
+    fn passed(&self) -> u64 {
+        self.end_sequence.saturating_sub(self.ledger.begin)
     }
 
     fn finished(&self) -> u64 {

@@ -3,7 +3,7 @@
 //!
 //! A follower runs on a thread of its own, because reading a lagging journal and writing files may
 //! block. `traffic_log` and `mirror` are the two that there are; a third one is a module beside them
-//! that loops over [`Follower::next`] and tells [`Follower::done`].
+//! that loops over [`Follower::read`] and tells [`Follower::done`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -144,7 +144,7 @@ impl Follower {
 
     /// The next entry that is written, or `None` for now. A failing file system is logged, and
     /// counts as nothing for now.
-    pub fn next(&mut self) -> Option<Entry> {
+    pub fn read(&mut self) -> Option<Entry> {
         let entry = match self.reader.next(now_us()) {
             Ok(entry) => entry?,
             Err(error) => {
@@ -187,11 +187,11 @@ impl Follower {
 
     /// The follower is done with the exchange at this position.
     pub fn done(&mut self, position: u64, fate: Fate) {
-        if !self.reader.done(position) {
+        let Some(records) = self.reader.done(position) else {
             return;
-        }
+        };
         self.changed = true;
-        self.ledger.count(fate);
+        self.ledger.count(fate, records);
         match fate {
             Fate::Delivered => self.metrics.delivered(),
             Fate::Filtered(reason) => self.metrics.filtered(reason),

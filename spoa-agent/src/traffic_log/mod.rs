@@ -112,7 +112,7 @@ impl TrafficLog {
     /// Turns what there is to read into lines, up to a batch. Returns whether there may be more.
     fn fill(&mut self) -> bool {
         while self.lines.len() < BATCH {
-            match self.follower.next() {
+            match self.follower.read() {
                 Some(Entry::Exchange(exchange)) => self.line(exchange),
                 Some(Entry::Gap(gap)) => json::write_gap(&gap, 0, &mut self.lines),
                 Some(Entry::Lost(_) | Entry::Undecodable { .. }) => {}

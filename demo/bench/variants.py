@@ -1,0 +1,108 @@
+"""What is compared: three HAProxies before the same origin, two of them with an agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stage.processes import Child, Processes, accepts, free_ports
+from stage.side import Side
+
+ANSWER_BYTES = 1024
+
+NGINX = """\
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 100000000;
+    client_max_body_size 0;
+    client_body_buffer_size 1m;
+    client_body_temp_path {folder};
+    default_type application/json;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{ return 200 '"{answer}"'; }}
+    }}
+}}
+"""
+
+WITHOUT_SPOE = """\
+global
+    maxconn 2000
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 300s
+    timeout server 600s
+    timeout http-request 30s
+frontend primary
+    bind 127.0.0.1:{listen}
+    unique-id-format %[uuid()]
+    http-request set-header X-Capture-Id %[unique-id]
+    default_backend cluster
+backend cluster
+    default-server check inter 2s
+    server origin 127.0.0.1:{origin}
+"""
+
+
+@dataclass
+class Variant:
+    """`side` is there when an agent is."""
+
+    name: str
+    url: str
+    haproxy: Child
+    side: Side | None = None
+
+    @property
+    def agent(self) -> Child | None:
+        return self.side.agent if self.side else None
+
+
+def start_all(processes: Processes, folder: Path, agent: Path, haproxy: str) -> list[Variant]:
+    origin = start_nginx(processes, folder, "origin")
+    shadow = start_nginx(processes, folder, "shadow")
+    everything = ["--shadow-url", f"http://127.0.0.1:{shadow}", "--traffic-log-path", folder / "traffic.log",
+                  "--traffic-log-rotate-size", "256MiB", "--traffic-log-keep", "1"]  # fmt: skip
+    return [
+        without_spoe(processes, folder, haproxy, origin),
+        with_agent("capture", processes, folder, agent, haproxy, origin, []),
+        with_agent("everything", processes, folder, agent, haproxy, origin, everything),
+    ]
+
+
+def start_nginx(processes: Processes, folder: Path, name: str) -> int:
+    (port,) = free_ports(1)
+    place = folder / name
+    place.mkdir()
+    file = place / "nginx.conf"
+    file.write_text(NGINX.format(folder=place, port=port, answer="x" * (ANSWER_BYTES - 2)))
+    processes.start(name, "nginx", "-p", place, "-e", "stderr", "-c", file)
+    processes.wait_until(lambda: accepts(port), f"nginx ({name}) listens on port {port}")
+    return port
+
+
+def without_spoe(processes: Processes, folder: Path, haproxy: str, origin: int) -> Variant:
+    (listen,) = free_ports(1)
+    file = folder / "without-spoe.cfg"
+    file.write_text(WITHOUT_SPOE.format(listen=listen, origin=origin))
+    child = processes.start("HAProxy without SPOE", haproxy, "-db", "-f", file)
+    processes.wait_until(lambda: accepts(listen), "HAProxy without SPOE listens")
+    return Variant("none", f"http://127.0.0.1:{listen}", child)
+
+
+def with_agent(
+    name: str, processes: Processes, folder: Path, agent: Path, haproxy: str, origin: int, more: list[object]
+) -> Variant:
+    place = folder / name
+    place.mkdir()
+    side = Side.plan("primary", place, agent)
+    side.node_ports = [origin]
+    side.start_agent(processes, "--journal-max-bytes", "4GiB", *more)
+    side.start_haproxy(processes, haproxy)
+    return Variant(name, side.url, processes.children[-1], side)
