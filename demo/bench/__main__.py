@@ -73,7 +73,9 @@ def read_arguments() -> argparse.Namespace:
 
 
 def measure(arguments: argparse.Namespace, folder: Path, processes: Processes) -> None:
-    version = subprocess.run([arguments.haproxy, "-v"], capture_output=True, text=True).stdout.split(" - ")[0]
+    version = subprocess.run([arguments.haproxy, "-v"], check=False, capture_output=True, text=True).stdout.split(
+        " - "
+    )[0]
     print(f"{version}; {arguments.connections} connections, {arguments.rounds} rounds of {arguments.seconds} s, "
           f"answers of {ANSWER_BYTES} bytes")  # fmt: skip
     variants = start_all(processes, folder, arguments.agent, arguments.haproxy)
@@ -83,10 +85,16 @@ def measure(arguments: argparse.Namespace, folder: Path, processes: Processes) -
         runs: dict[str, list[Run]] = {variant.name: [] for variant in variants}
         for number in range(arguments.rounds):
             for variant in random.sample(variants, len(variants)):
-                print(f"\r   body {size}, round {number + 1}: {variant.name} " + " " * 10, end="", file=sys.stderr, flush=True)
+                tell(f"   body {size}, round {number + 1}: {variant.name}")
                 runs[variant.name].append(run(variant, script, arguments, processes))
-        print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
+        tell("")
         show(size, runs)
+
+
+def tell(text: str) -> None:
+    """What is running now, on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{text:50}\r", end="", file=sys.stderr, flush=True)
 
 
 def wrk_script(size: int) -> str:
@@ -98,12 +106,22 @@ def wrk_script(size: int) -> str:
 
 def run(variant: Variant, script: Path, arguments: argparse.Namespace, processes: Processes) -> Run:
     captured, agent, haproxy = requests_captured(variant), cpu(variant.agent), cpu(variant.haproxy)
-    command = ["wrk", "-t2", f"-c{arguments.connections}", f"-d{arguments.seconds}s", "-s", str(script), f"{variant.url}/i/_doc"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [
+        "wrk",
+        "-t2",
+        f"-c{arguments.connections}",
+        f"-d{arguments.seconds}s",
+        "-s",
+        str(script),
+        f"{variant.url}/i/_doc",
+    ]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     processes.check_alive()
     requests = int(found(r"(\d+) requests in", done.stdout))
     # The followers' work belongs to the run that caused it.
-    processes.wait_until(lambda: has_caught_up(variant), f"the followers of {variant.name} have caught up", CATCH_UP_SECONDS)
+    processes.wait_until(
+        lambda: has_caught_up(variant), f"the followers of {variant.name} have caught up", CATCH_UP_SECONDS
+    )
     return Run(
         rate=float(found(r"Requests/sec:\s+([\d.]+)", done.stdout)),
         requests=requests,
@@ -124,9 +142,9 @@ def has_caught_up(variant: Variant) -> bool:
     if not variant.side:
         return True
     ledger = variant.side.ledger()
-    appended = ledger["journal"]["appended"]
     return all(
-        follower["position"] >= appended or follower["exchanges"]["in_flight"] == follower["waiting_for_other_half"]
+        follower["records"]["passed"] >= ledger["journal"]["records"]
+        and follower["exchanges"]["in_flight"] <= follower["waiting_for_other_half"]
         for follower in ledger["followers"].values()
     )
 
@@ -146,7 +164,9 @@ def found(pattern: str, text: str, default: str | None = None) -> str:
 
 def show(size: int, runs: dict[str, list[Run]]) -> None:
     print(f"\n{'GET' if size == 0 else f'POST {size} bytes'}")
-    print(f"  {'':12}{'requests/s':>12}{'ratio to none':>15}{'agent CPU':>11}{'HAProxy CPU':>13}{'agent MiB':>11}{'failed':>8}{'not captured':>14}")
+    print(
+        f"  {'':12}{'requests/s':>12}{'ratio to none':>15}{'agent CPU':>11}{'HAProxy CPU':>13}{'agent MiB':>11}{'failed':>8}{'not captured':>14}"
+    )
     for name, made in runs.items():
         ratio = median(one.rate / none.rate for one, none in zip(made, runs["none"]))
         print(

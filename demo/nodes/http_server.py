@@ -11,9 +11,10 @@ import socket
 import socketserver
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import BinaryIO, Callable
+from io import BufferedIOBase
 
 MAX_LINE = 128 * 1024
 MAX_HEADERS = 200
@@ -114,7 +115,7 @@ class Connection(socketserver.StreamRequestHandler):
         self.wfile.write(head if method == "HEAD" else head + response.body)
 
 
-def read_request(source: BinaryIO, sink: BinaryIO) -> Request | None:
+def read_request(source: BufferedIOBase, sink: BufferedIOBase) -> Request | None:
     """The next request, or `None` at the end of the connection."""
     line = read_line(source)
     if line == b"":
@@ -134,7 +135,7 @@ def read_request(source: BinaryIO, sink: BinaryIO) -> Request | None:
     return Request(method, target, headers, body, keep_alive)
 
 
-def read_headers(source: BinaryIO) -> dict[str, str]:
+def read_headers(source: BufferedIOBase) -> dict[str, str]:
     headers: dict[str, str] = {}
     for _ in range(MAX_HEADERS):
         line = read_line(source)
@@ -150,7 +151,7 @@ def read_headers(source: BinaryIO) -> dict[str, str]:
     raise BadRequest(431, f"more than {MAX_HEADERS} headers")
 
 
-def read_body(source: BinaryIO, headers: dict[str, str]) -> bytes:
+def read_body(source: BufferedIOBase, headers: dict[str, str]) -> bytes:
     coding = headers.get("transfer-encoding")
     length = headers.get("content-length")
     if coding is not None:
@@ -164,7 +165,7 @@ def read_body(source: BinaryIO, headers: dict[str, str]) -> bytes:
     return read_exactly(source, check_size(int(length)))
 
 
-def read_chunks(source: BinaryIO) -> bytes:
+def read_chunks(source: BufferedIOBase) -> bytes:
     chunks: list[bytes] = []
     total = 0
     while True:
@@ -190,14 +191,14 @@ def check_size(size: int) -> int:
     return size
 
 
-def read_exactly(source: BinaryIO, size: int) -> bytes:
+def read_exactly(source: BufferedIOBase, size: int) -> bytes:
     data = source.read(size)
     if len(data) != size:
         raise BadRequest(400, "the connection ended within the body")
     return data
 
 
-def read_line(source: BinaryIO) -> bytes | None:
+def read_line(source: BufferedIOBase) -> bytes | None:
     """A line without its end, or `None` when the connection has ended."""
     line = source.readline(MAX_LINE)
     if not line:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from . import query
@@ -48,7 +49,8 @@ class Call:
         )
 
 
-Answer = tuple  # (status, body): a `dict`/`list` is sent as JSON, a `str` as text.
+# Status and body: a `str` is sent as text, anything else as JSON.
+Answer = tuple[int, Any]
 
 
 class Rest:
@@ -67,7 +69,7 @@ class Rest:
         except StoreError as error:
             cause = error.cause()
             status, body = error.status, {"error": {"root_cause": [cause], **cause}, "status": error.status}
-        except Exception as error:  # A mistake of ours must not end the connection without a word.
+        except Exception as error:  # noqa: BLE001  A mistake of ours must not end the connection without a word.
             status, body = 500, {"error": f"{type(error).__name__}: {error}", "status": 500}
         return self.response(call, status, body)
 
@@ -178,7 +180,12 @@ class Rest:
         try:
             return shown(name, id, self.store.get(name, id))
         except StoreError as error:
-            return {"_index": name, "_type": "_doc", "_id": id, "error": {"root_cause": [error.cause()], **error.cause()}}
+            return {
+                "_index": name,
+                "_type": "_doc",
+                "_id": id,
+                "error": {"root_cause": [error.cause()], **error.cause()},
+            }
 
     def bulk(self, call: Call, index: str | None) -> Answer:
         started = time.monotonic()
@@ -215,12 +222,9 @@ class Rest:
         keys = query.sort_keys(body.get("sort"))
         with self.store.lock:
             indices = self.store.select(expression)
-            found = [(i.name, d) for i in indices for d in query.found(i.documents.values(), body.get("query"))]
-        if keys:
-            names = {id(document): name for name, document in found}
-            ordered = query.in_order([document for _, document in found], keys)
-            found = [(names[id(document)], document) for document in ordered]
-        hits = [hit(name, document, keys, body.get("_source", True)) for name, document in found[start : start + size]]
+            found = [d for index in indices for d in query.found(index.documents.values(), body.get("query"))]
+        shown = query.in_order(found, keys)[start : start + size]
+        hits = [hit(document, keys, body.get("_source", True)) for document in shown]
         return 200, {
             "took": took(started),
             "timed_out": False,
@@ -326,7 +330,9 @@ def bulk_action(line: bytes) -> tuple[str, dict[str, Any]]:
         raise StoreError(400, "illegal_argument_exception", "Malformed action/metadata line, expected one action")
     ((action, target),) = written.items()
     if action not in ("index", "create", "update", "delete") or not isinstance(target, dict):
-        raise StoreError(400, "illegal_argument_exception", f"Malformed action/metadata line, unknown action [{action}]")
+        raise StoreError(
+            400, "illegal_argument_exception", f"Malformed action/metadata line, unknown action [{action}]"
+        )
     return action, target
 
 
@@ -357,8 +363,13 @@ def shown(index: str, id: str, document: Document | None) -> dict[str, Any]:
     }
 
 
-def hit(index: str, document: Document, keys: list[tuple[str, bool]], source: Any) -> dict[str, Any]:
-    hit: dict[str, Any] = {"_index": index, "_type": "_doc", "_id": document.id, "_score": None if keys else 1.0}
+def hit(document: Document, keys: list[tuple[str, bool]], source: Any) -> dict[str, Any]:
+    hit: dict[str, Any] = {
+        "_index": document.index,
+        "_type": "_doc",
+        "_id": document.id,
+        "_score": None if keys else 1.0,
+    }
     if source is True:
         hit["_source"] = document.source
     elif source is not False:

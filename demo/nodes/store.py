@@ -9,8 +9,9 @@ import base64
 import fnmatch
 import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Iterator
+from typing import Any
 
 PRIMARY_TERM = 1
 FORBIDDEN_IN_NAMES = set('\\/*?"<>| ,#:')
@@ -35,6 +36,7 @@ class StoreError(Exception):
 
 @dataclass
 class Document:
+    index: str
     id: str
     source: dict[str, Any]
     version: int
@@ -94,9 +96,7 @@ class Store:
             if name in self._indices:
                 reason = f"index [{name}] already exists"
                 raise StoreError(400, "resource_already_exists_exception", reason, name)
-            self._indices[name] = Index(
-                name, settings=body.get("settings", {}), mappings=body.get("mappings", {})
-            )
+            self._indices[name] = Index(name, settings=body.get("settings", {}), mappings=body.get("mappings", {}))
 
     def delete_indices(self, expression: str) -> list[str]:
         with self.lock:
@@ -135,7 +135,7 @@ class Store:
             check_condition(index, id, old, condition)
             version = (old.version if old else place.tombstones.pop(id, 0)) + 1
             generated = old.generated if old else generated
-            new = Document(id, source, version, place.take_seq_no(), generated)
+            new = Document(index, id, source, version, place.take_seq_no(), generated)
             place.documents[id] = new
             return Written(index, id, "updated" if old else "created", version, new.seq_no)
 
@@ -193,7 +193,9 @@ def check_index_name(name: str) -> None:
         or FORBIDDEN_IN_NAMES & set(name)
     )
     if wrong:
-        reason = f"Invalid index name [{name}], must be lowercase, of at most 255 bytes, and free of \\/*?\"<>|,#: and spaces"
+        reason = (
+            f'Invalid index name [{name}], must be lowercase, of at most 255 bytes, and free of \\/*?"<>|,#: and spaces'
+        )
         raise StoreError(400, "invalid_index_name_exception", reason, name)
 
 
@@ -209,11 +211,7 @@ def check_condition(index: str, id: str, old: Document | None, condition: Condit
         raise StoreError(409, "version_conflict_engine_exception", reason, index)
     if condition.seq_no is None:
         return
-    matches = (
-        old is not None
-        and old.seq_no == condition.seq_no
-        and condition.primary_term in (None, PRIMARY_TERM)
-    )
+    matches = old is not None and old.seq_no == condition.seq_no and condition.primary_term in (None, PRIMARY_TERM)
     if not matches:
         current = f"current document has seqNo [{old.seq_no}]" if old else "document does not exist"
         reason = f"[{id}]: version conflict, required seqNo [{condition.seq_no}], {current}"
@@ -237,8 +235,9 @@ def merge(old: dict[str, Any], partial: dict[str, Any]) -> dict[str, Any]:
     merged = dict(old)
     for key, value in partial.items():
         before = merged.get(key)
-        both = isinstance(before, dict) and isinstance(value, dict)
-        merged[key] = merge(before, value) if both else value
+        if isinstance(before, dict) and isinstance(value, dict):
+            value = merge(before, value)
+        merged[key] = value
     return merged
 
 

@@ -9,10 +9,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Iterator
 
 from stage.processes import Interrupted, Processes, StageError, raise_on_signals
 from stage.side import Side
@@ -44,7 +44,7 @@ def main() -> int:
     try:
         with temporary_folder() as folder, Processes(folder) as processes:
             return run(arguments, folder, processes)
-    except StageError as error:
+    except (StageError, OSError) as error:
         print(f"\nquickstart: {error}", file=sys.stderr)
         return 1
     except Interrupted as interrupted:
@@ -62,7 +62,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=positive, default=4000, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument("--connections", type=positive, default=8, metavar="N", help="at a time (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="keep it running to play on, until RETURN or Ctrl-C")
-    parser.add_argument("--agent", type=Path, metavar="FILE", help="an agent that is built already: installs and builds nothing")
+    parser.add_argument(
+        "--agent", type=Path, metavar="FILE", help="an agent that is built already: installs and builds nothing"
+    )
     parser.add_argument("--haproxy", default=shutil.which("haproxy") or "/usr/sbin/haproxy", metavar="FILE",
                         help="which HAProxy (default: %(default)s)")  # fmt: skip
     arguments = parser.parse_args()
@@ -101,18 +103,21 @@ def run(arguments: argparse.Namespace, folder: Path, processes: Processes) -> in
     show.step("Ledger")
     show.ledger({"primary": primary.ledger(), "shadow": shadow.ledger()})
     show.step("Does it balance?")
-    show.say("   (Where the cluster chooses a document's id, each cluster chooses its own: those are compared by content.)")
+    show.say(
+        "   (Where the cluster chooses a document's id, each cluster chooses its own: those are compared by content.)"
+    )
     balanced = show.checks(prove(tally, primary, shadow, processes))
     if not balanced:
         show_logs(processes)
     show.step("Figures")
     show_figures(tally, primary, shadow)
+    seconds = time.monotonic() - started
     if arguments.keep:
         keep(primary, shadow)
     show.step("Stopping, and removing everything")
     processes.stop_all()
     words = "Everything balances." if balanced else "It does NOT balance: see the lines that say NO."
-    show.say(f"   {show.coloured(words, balanced)} {time.monotonic() - started:.0f} s in all.")
+    show.say(f"   {show.coloured(words, balanced)} {seconds:.0f} s in all.")
     return 0 if balanced else 1
 
 
@@ -128,7 +133,9 @@ def start(arguments: argparse.Namespace, folder: Path, processes: Processes) -> 
     for side in (primary, shadow):
         nodes = ", ".join(side.node_urls)
         show.say(f"   {side.role:8} HAProxy {side.url}   agent {side.admin_url}   nodes {nodes}")
-    show.say(f"   HAProxy waits up to {PATIENCE} for the agent here (by default 250 ms), as a demonstration may share a busy machine.")
+    show.say(
+        f"   HAProxy waits up to {PATIENCE} for the agent here (by default 250 ms), as a demonstration may share a busy machine."
+    )
     return primary, shadow
 
 
@@ -141,7 +148,12 @@ def send(arguments: argparse.Namespace, primary: Side, processes: Processes) -> 
     # The shadow makes the indices before others write to them.
     wait_for_followers(primary, first.sent, processes)
     display = show.ProgressDisplay()
-    tally = traffic.send(primary.url, arguments.requests, arguments.connections, display.show)
+
+    def watch(progress: traffic.Progress) -> None:
+        processes.check_alive()
+        display.show(progress)
+
+    tally = traffic.send(primary.url, arguments.requests, arguments.connections, watch)
     if tally.errors:
         raise StageError("a client met errors:\n    " + "\n    ".join(tally.errors))
     behind = time.monotonic()
@@ -174,7 +186,9 @@ def show_traffic_log(log: Path) -> None:
     with log.open(encoding="utf-8") as lines:
         for line in map(json.loads, islice(lines, 500)):
             request = line["request"]
-            kind = next(((m, call) for m, call in wanted if m == request["method"] and f"/{call}" in request["target"]), None)
+            kind = next(
+                ((m, call) for m, call in wanted if m == request["method"] and f"/{call}" in request["target"]), None
+            )
             if kind:
                 wanted.remove(kind)
                 show.exchange(line)
@@ -192,13 +206,17 @@ def prove(tally: Tally, primary: Side, shadow: Side, processes: Processes) -> li
 
 def show_figures(tally: Tally, primary: Side, shadow: Side) -> None:
     sent = tally.sent
-    show.say(f"   {sent / tally.seconds:,.0f} requests/s from clients in Python; every process shares this machine's cores")
+    show.say(
+        f"   {sent / tally.seconds:,.0f} requests/s from clients in Python; every process shares this machine's cores"
+    )
     statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(tally.statuses.items()))
     show.say(f"   answers by status: {statuses}")
     for side in (primary, shadow):
         if side.agent:
             cpu, memory = side.agent.cpu_seconds(), side.agent.resident_mib()
-            show.say(f"   {side.role} agent: {cpu:.2f} s of CPU, {cpu / sent * 100_000:.1f} s per 100,000 exchanges, {memory:.0f} MiB resident")
+            show.say(
+                f"   {side.role} agent: {cpu:.2f} s of CPU, {cpu / sent * 100_000:.1f} s per 100,000 exchanges, {memory:.0f} MiB resident"
+            )
 
 
 def show_logs(processes: Processes) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
 from .traffic import digest
 
-Documents = dict  # index -> list of documents, as a node's dump gives them
+# By index, as a node's dump gives them.
+Documents = dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 from .proof import Check
 from .traffic import Progress
@@ -81,7 +82,9 @@ def exchange(line: dict[str, Any], width: int = 88) -> None:
     """One line of the traffic log, in short: the line itself is JSON and holds everything."""
     event, request, response = line["event"], line["request"], line["response"]
     milliseconds = event["duration_us"] / 1000
-    say(f"   {event['id']}  {request['method']} {request['target']} -> {response['status_code']} in {milliseconds:.1f} ms")
+    say(
+        f"   {event['id']}  {request['method']} {request['target']} -> {response['status_code']} in {milliseconds:.1f} ms"
+    )
     for name, half in (("sent", request), ("got", response)):
         body = half["body"]
         shown = body.get("content") or ""

@@ -13,11 +13,12 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
-WORDS = "amber birch cedar dune ember fjord grove heath islet juniper knoll larch moor north oasis pine".split()
+WORDS = "amber birch cedar dune ember fjord grove heath islet juniper knoll larch moor north oasis pine".split()  # noqa: SIM905
 NDJSON = "application/x-ndjson"
 JSON = "application/json"
 
@@ -42,7 +43,7 @@ class Tally:
     errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: Tally) -> None:
         self.sent += other.sent
         self.kinds += other.kinds
         self.statuses += other.statuses
@@ -147,7 +148,9 @@ class Client:
         self.send_json("_mget", "POST", "/orders/_mget", {"ids": [self.old_id(), self.old_id(), "nobody"]})
 
     def look_around(self) -> None:
-        target = self.random.choice(["/_cat/indices?v", "/_cluster/health", "/orders/_refresh", "/no-such-index/_doc/1"])
+        target = self.random.choice(
+            ["/_cat/indices?v", "/_cluster/health", "/orders/_refresh", "/no-such-index/_doc/1"]
+        )
         self.send("administration", "GET", target)
 
     def new_id(self) -> str:

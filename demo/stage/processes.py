@@ -9,10 +9,10 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Callable
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
@@ -32,7 +32,7 @@ class Interrupted(Exception):
 @dataclass
 class Child:
     name: str
-    process: "subprocess.Popen[bytes]"
+    process: subprocess.Popen[bytes]
     log: Path
 
     def cpu_seconds(self) -> float:
@@ -56,7 +56,7 @@ class Processes:
         self.stop_seconds = stop_seconds
         self.children: list[Child] = []
 
-    def __enter__(self) -> "Processes":
+    def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,8 +88,9 @@ class Processes:
                 raise StageError(f"{child.name} ended early, with exit code {code}:\n    {said}")
 
     def wait_until(self, condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+        """Fails when a child ends meanwhile. A condition that cannot be asked does not hold."""
         deadline = time.monotonic() + seconds
-        while not condition():
+        while not holds(condition):
             self.check_alive()
             if time.monotonic() > deadline:
                 raise StageError(f"waited {seconds:.0f} s in vain until {what}")
@@ -106,6 +107,13 @@ class Processes:
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
+
+
+def holds(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except OSError:
+        return False
 
 
 def end_with_parent() -> None:

@@ -6,9 +6,10 @@ import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from .processes import Child, Processes, StageError, accepts, free_ports
 
@@ -28,7 +29,7 @@ class Side:
     agent: Child | None = None
 
     @classmethod
-    def plan(cls, role: str, folder: Path, binary: Path) -> "Side":
+    def plan(cls, role: str, folder: Path, binary: Path) -> Side:
         side_folder = folder / role
         side_folder.mkdir()
         first, second, haproxy, admin = free_ports(4)
@@ -58,8 +59,7 @@ class Side:
         listen = [part for port in self.node_ports for part in ("--listen", f"127.0.0.1:{port}")]
         command = [sys.executable, "-m", "nodes", "--cluster", self.role, *listen]
         processes.start(f"{self.role} cluster", *command, cwd=DEMO)
-        for port in self.node_ports:
-            processes.wait_until(lambda: accepts(port), f"the {self.role} cluster listens on port {port}")
+        processes.wait_until(lambda: all(map(accepts, self.node_ports)), f"the {self.role} cluster listens")
 
     def start_agent(self, processes: Processes, *more: object) -> None:
         self.agent = processes.start(
@@ -74,10 +74,8 @@ class Side:
         processes.wait_until(self.is_ready, f"the {self.role} agent is ready")
 
     def is_ready(self) -> bool:
-        try:
-            fetch(f"{self.admin_url}/readyz")
-        except OSError:
-            return False
+        """Raises an `OSError` as long as nobody answers, or with 503."""
+        fetch(f"{self.admin_url}/readyz")
         return True
 
     def start_haproxy(self, processes: Processes, haproxy: str, *options: str) -> None:
@@ -89,7 +87,7 @@ class Side:
 
     def write_config(self, *options: str) -> None:
         command = [str(self.binary), "haproxy-config", "--role", self.role, *options, "--out", str(self.folder)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode != 0:
             raise StageError(f"`spoa-agent haproxy-config` refused: {done.stderr.strip()}")
 
@@ -115,5 +113,3 @@ def fetch(url: str) -> bytes:
     """The body of a GET; an `OSError` when there is none, or its status is not 200."""
     with urllib.request.urlopen(url, timeout=30) as answer:
         return bytes(answer.read())
-
-

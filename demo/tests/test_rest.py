@@ -82,13 +82,19 @@ class RestTest(unittest.TestCase):
 
     def test_a_search_filters_sorts_and_cuts(self) -> None:
         for number in range(10):
-            self.call("PUT", f"/a/_doc/{number}", {"n": number, "word": "Grey Whale" if number % 2 else "grey", "o": {"k": [number]}})
+            self.call(
+                "PUT",
+                f"/a/_doc/{number}",
+                {"n": number, "word": "Grey Whale" if number % 2 else "grey", "o": {"k": [number]}},
+            )
         self.assertEqual(10, len(self.found({"match_all": {}})))
         self.assertEqual(["3"], self.found({"term": {"n": 3}}))
         self.assertEqual(["3"], self.found({"term": {"o.k": {"value": 3}}}))
         self.assertEqual(["1", "3", "5", "7", "9"], self.found({"match": {"word": "WHALE shark"}}))
         self.assertEqual(["7", "8", "9"], self.found({"range": {"n": {"gt": 6, "lte": 9}}}))
-        self.assertEqual(["8", "7"], self.found({"range": {"n": {"gt": 6}}}, sort=[{"n": {"order": "desc"}}], **{"from": 1}))
+        self.assertEqual(
+            ["8", "7"], self.found({"range": {"n": {"gt": 6}}}, sort=[{"n": {"order": "desc"}}], **{"from": 1})
+        )
         both = {"bool": {"must": [{"range": {"n": {"lt": 4}}}], "must_not": {"match": {"word": "whale"}}}}
         self.assertEqual(["0", "2"], self.found(both))
         self.assertEqual(["1", "2"], self.found({"ids": {"values": ["1", "2", "x"]}}))
@@ -102,7 +108,14 @@ class RestTest(unittest.TestCase):
 
     def test_what_it_cannot_do_is_refused_with_a_reason(self) -> None:
         self.call("PUT", "/a")
-        for body in ({"query": {"fuzzy": {}}}, {"aggs": {}}, {"from": -1}, {"size": 20_000}, {"sort": [1]}, {"query": []}):
+        for body in (
+            {"query": {"fuzzy": {}}},
+            {"aggs": {}},
+            {"from": -1},
+            {"size": 20_000},
+            {"sort": [1]},
+            {"query": []},
+        ):
             status, answer = self.call("POST", "/a/_search", body)
             self.assertEqual(400, status, body)
             self.assertTrue(answer["error"]["reason"])

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use journal::Entry;
 use parking_lot::Mutex;
-use shadow::{Counters, Dropped, Engine, Filtered, Outcome, Outcomes};
+use shadow::{Counters, Dropped, Engine, Outcome, Outcomes};
 use tokio::runtime::Handle;
 
 use crate::follower::{Fate, Follower};
-use crate::telemetry::metrics::{DropReason, FilterReason, ShadowMetrics, StatusClass};
+use crate::telemetry::metrics::{ShadowMetrics, StatusClass};
+use crate::telemetry::throttle::Throttle;
 
 /// Longest wait before the follower looks after its cursor.
 const IDLE: Duration = Duration::from_millis(50);
@@ -24,6 +25,7 @@ const SAVING: Duration = Duration::from_millis(200);
 pub struct Results {
     ended: Mutex<Vec<(u64, Fate)>>,
     metrics: ShadowMetrics,
+    incomplete: Throttle,
 }
 
 impl Results {
@@ -33,6 +35,7 @@ impl Results {
         Arc::new(Self {
             ended: Mutex::new(Vec::new()),
             metrics,
+            incomplete: Throttle::default(),
         })
     }
 }
@@ -41,26 +44,35 @@ impl Outcomes for Results {
     fn done(&self, position: u64, outcome: &Outcome) {
         let fate = match outcome {
             Outcome::Delivered(delivered) => {
-                self.metrics
-                    .responses
-                    .inc(StatusClass::of(delivered.status));
+                let class = StatusClass::of(delivered.status);
+                self.metrics.responses.inc(class);
                 self.metrics.latency.observe(delivered.timing.end);
                 Fate::Delivered
             }
-            Outcome::Filtered(reason) => Fate::Filtered(match reason {
-                Filtered::NoRequest => FilterReason::NoRequest,
-                Filtered::Tunnel => FilterReason::Tunnel,
-                _ => FilterReason::Other,
-            }),
-            Outcome::Dropped(reason) => Fate::Dropped(match reason {
-                Dropped::BodyCut => DropReason::BodyCut,
-                Dropped::BodyNotCaptured => DropReason::BodyNotCaptured,
-                Dropped::Unsendable(_) => DropReason::Unsendable,
-                Dropped::Poison { .. } => DropReason::Poison,
-                _ => DropReason::Other,
-            }),
+            Outcome::Filtered(reason) => Fate::Filtered((*reason).into()),
+            Outcome::Dropped(reason) => {
+                self.log_incomplete(position, *reason);
+                Fate::Dropped((*reason).into())
+            }
         };
         self.ended.lock().push((position, fate));
+    }
+}
+
+impl Results {
+    /// The engine logs what it could not send; that a body is incomplete is the capture's doing.
+    fn log_incomplete(&self, position: u64, reason: Dropped) {
+        if !matches!(reason, Dropped::BodyCut | Dropped::BodyNotCaptured) {
+            return;
+        }
+        if let Some(suppressed) = self.incomplete.admit() {
+            tracing::warn!(
+                position,
+                reason = reason.as_str(),
+                suppressed,
+                "not sent to the shadow, its body is incomplete; raise haproxy-config --body-limit"
+            );
+        }
     }
 }
 

@@ -93,11 +93,14 @@ impl Header {
         let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
             return Err(HeaderFault::Torn);
         };
-        if header.iter().all(|byte| *byte == 0) {
+        let Some(rest) = header.strip_prefix(&MAGIC) else {
+            return Err(without_magic(header));
+        };
+        let (version, rest) = take_u32(rest)?;
+        // Zero never was a version: it is what a crash leaves of bytes that were to be written.
+        if version == 0 {
             return Err(HeaderFault::Torn);
         }
-        let rest = header.strip_prefix(&MAGIC).ok_or(HeaderFault::Foreign)?;
-        let (version, rest) = take_u32(rest)?;
         // The version comes before the checksum: another version may keep it elsewhere.
         if version != VERSION {
             return Err(HeaderFault::Version(version));
@@ -118,6 +121,20 @@ impl Header {
             base: Place { position, sequence },
             created,
         })
+    }
+}
+
+/// Zeros from somewhere in the magic on are the trace of a crash; anything else is not ours.
+fn without_magic(header: &[u8]) -> HeaderFault {
+    let ours = header
+        .iter()
+        .zip(MAGIC)
+        .take_while(|(byte, magic)| *byte == magic)
+        .count();
+    if header.iter().skip(ours).all(|byte| *byte == 0) {
+        HeaderFault::Torn
+    } else {
+        HeaderFault::Foreign
     }
 }
 
@@ -317,6 +334,15 @@ mod tests {
         );
         assert_eq!(Header::decode(&[0; 64]), Err(HeaderFault::Torn));
         assert_eq!(Header::decode(&[b'x'; 64]), Err(HeaderFault::Foreign));
+        for zeros_from in 0..47 {
+            let mut bytes = HEADER.encode();
+            bytes[zeros_from..].fill(0);
+            assert_eq!(
+                Header::decode(&bytes),
+                Err(HeaderFault::Torn),
+                "{zeros_from}"
+            );
+        }
         let mut bytes = HEADER.encode();
         bytes[20] ^= 1;
         assert_eq!(Header::decode(&bytes), Err(HeaderFault::Torn));
