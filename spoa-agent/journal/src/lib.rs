@@ -54,7 +54,7 @@ pub use pairing::{Entry, ExchangeReader, Finished, Pairing, PairingCounts, Pairi
 pub use reader::{Item, Lost, LostReason, Reader, Record, Start};
 pub use recovery::{Cut, Damaged, Hole, Recovery};
 pub use segment::VERSION;
-pub use survey::{SegmentEntry, SegmentReport, Verdict, list, verify};
+pub use survey::{SegmentEntry, SegmentReport, Verdict, cursors, list, verify};
 
 /// A logical byte offset over all records ever appended to a journal. It only grows; a record's
 /// position is that of its first byte.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::Place;
+use crate::cursor::{self, CursorState};
 use crate::error::{FileError, ReadError};
 use crate::reader;
 use crate::record;
@@ -71,6 +72,16 @@ pub fn list(dir: &Path) -> Result<Vec<SegmentEntry>, ReadError> {
         created: segment.created,
     };
     Ok(reader::list(dir)?.into_iter().map(entry).collect())
+}
+
+/// The cursors saved in `dir`, by name. Those that are damaged are left out; opening the journal
+/// names them.
+///
+/// # Errors
+/// Fails when the directory cannot be read.
+pub fn cursors(dir: &Path) -> Result<Vec<(String, CursorState)>, ReadError> {
+    let (cursors, _damaged) = cursor::load_all(dir)?;
+    Ok(cursors.into_iter().collect())
 }
 
 /// Checks every record in `dir`, also while a writer is at work.

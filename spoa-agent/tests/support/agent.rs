@@ -78,13 +78,16 @@ impl Agent {
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let (journal, traffic_log) = (path("journal"), path("traffic.log"));
         let listen = vec![toml::Value::from(format!("{}:0", own_host()))];
-        Setup { folder, keys: BTreeMap::new() }
-            .set("server.listen", listen)
-            .set("admin.listen", format!("{}:0", own_host()))
-            .set("journal.dir", journal)
-            .set("traffic_log.path", traffic_log)
-            // HAProxy's checks are not part of most tests.
-            .set("shutdown.lame_duck", "0s")
+        Setup {
+            folder,
+            keys: BTreeMap::new(),
+        }
+        .set("server.listen", listen)
+        .set("admin.listen", format!("{}:0", own_host()))
+        .set("journal.dir", journal)
+        .set("traffic_log.path", traffic_log)
+        // HAProxy's checks are not part of most tests.
+        .set("shutdown.lame_duck", "0s")
     }
 
     pub(crate) fn start() -> Self {
@@ -115,7 +118,10 @@ impl Agent {
 
     /// Logged lines that hold `text`.
     pub(crate) fn log_lines(&self, text: &str) -> usize {
-        self.log().lines().filter(|line| line.contains(text)).count()
+        self.log()
+            .lines()
+            .filter(|line| line.contains(text))
+            .count()
     }
 
     /// The body of an answer of the admin server, and its status.
@@ -152,7 +158,10 @@ impl Agent {
     /// Bytes of memory that are resident.
     pub(crate) fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
         let kilobytes = line.trim().strip_suffix(" kB").unwrap();
         kilobytes.parse::<u64>().unwrap() * 1024
     }
@@ -186,7 +195,9 @@ impl Agent {
             None => self.spop.clone(),
         };
         let listen = vec![toml::Value::from(listen)];
-        self.setup.keys.insert("server.listen".to_owned(), listen.into());
+        self.setup
+            .keys
+            .insert("server.listen".to_owned(), listen.into());
         self.base = journal::end(&self.journal_dir());
         let logged = fs::metadata(self.setup.log_path()).unwrap().len();
         self.process = launch(&self.setup, logged);
@@ -298,15 +309,27 @@ fn imbalance(ledger: &Value, journal: &Kinds, base: u64) -> Option<String> {
 }
 
 pub(crate) fn sum(counts: &Value) -> u64 {
-    counts.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
+    counts
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|count| count.as_u64().unwrap())
+        .sum()
 }
 
 fn launch(setup: &Setup, logged: u64) -> Child {
     let config = setup.folder.path().join("config.toml");
-    let text: String =
-        setup.keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    let text: String = setup
+        .keys
+        .iter()
+        .map(|(key, value)| format!("{key} = {value}\n"))
+        .collect();
     fs::write(&config, text).unwrap();
-    let log = File::options().create(true).append(true).open(setup.log_path()).unwrap();
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(setup.log_path())
+        .unwrap();
     assert_eq!(log.metadata().unwrap().len(), logged);
     let mut command = Command::new(env!("CARGO_BIN_EXE_spoa-agent"));
     for (name, _) in std::env::vars_os() {
@@ -315,12 +338,19 @@ fn launch(setup: &Setup, logged: u64) -> Child {
         }
     }
     command.args(["run", "--config"]).arg(&config);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 /// The field `address` of the line that says `what`.
 fn address_of(log: &str, what: &str) -> Option<String> {
-    let line = log.lines().find(|line| line.contains(what) && line.ends_with('}'))?;
+    let line = log
+        .lines()
+        .find(|line| line.contains(what) && line.ends_with('}'))?;
     let line: Value = serde_json::from_str(line).unwrap();
     line["address"].as_str().map(str::to_owned)
 }
@@ -328,10 +358,21 @@ fn address_of(log: &str, what: &str) -> Option<String> {
 fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::InvalidData)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, body.to_owned()))
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or(std::io::ErrorKind::InvalidData)?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    Ok((
+        status.ok_or(std::io::ErrorKind::InvalidData)?,
+        body.to_owned(),
+    ))
 }

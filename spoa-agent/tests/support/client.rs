@@ -29,7 +29,9 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
     }
 
     /// Waits until somebody listens.
@@ -42,7 +44,11 @@ impl Client {
         let began = Instant::now();
         self.send(bytes)?;
         let message = http::read_response(&mut self.stream, method)?;
-        Ok(Answer { status: http::status(&message), message, took: began.elapsed() })
+        Ok(Answer {
+            status: http::status(&message),
+            message,
+            took: began.elapsed(),
+        })
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -70,12 +76,7 @@ impl Client {
 }
 
 /// A request as bytes; `content-length` only where there is a body.
-pub(crate) fn request(
-    method: &str,
-    target: &str,
-    fields: &[(&str, &str)],
-    body: &[u8],
-) -> Vec<u8> {
+pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut out = format!("{method} {target} HTTP/1.1\r\nhost: cluster\r\n");
     for (name, value) in fields {
         out += &format!("{name}: {value}\r\n");
@@ -119,7 +120,10 @@ pub(crate) fn http2(
         block.push(0);
         for text in [name, value] {
             // Longer ones would need an integer in several bytes (RFC 7541, 5.1).
-            assert!(text.len() < 127, "the text is too long for this small encoder");
+            assert!(
+                text.len() < 127,
+                "the text is too long for this small encoder"
+            );
             block.push(u8::try_from(text.len()).unwrap());
             block.extend_from_slice(text);
         }
@@ -130,7 +134,11 @@ pub(crate) fn http2(
     out.extend(http2_frame(HEADERS, end | END_HEADERS, 1, &block));
     let mut chunks = body.chunks(16_384).peekable();
     while let Some(chunk) = chunks.next() {
-        let end = if chunks.peek().is_none() { END_STREAM } else { 0 };
+        let end = if chunks.peek().is_none() {
+            END_STREAM
+        } else {
+            0
+        };
         out.extend(http2_frame(DATA, end, 1, chunk));
     }
     client.send(&out)?;
@@ -156,9 +164,7 @@ fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-fn read_http2_frame(
-    stream: &mut BufReader<TcpStream>,
-) -> io::Result<(u8, u8, u32, Vec<u8>)> {
+fn read_http2_frame(stream: &mut BufReader<TcpStream>) -> io::Result<(u8, u8, u32, Vec<u8>)> {
     use std::io::Read as _;
     let mut head = [0; 9];
     stream.read_exact(&mut head)?;

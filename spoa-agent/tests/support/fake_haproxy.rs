@@ -29,7 +29,10 @@ pub(crate) struct FakeHaproxy {
 pub(crate) enum Heard {
     Hello(AgentHello),
     Ack(Ack),
-    Disconnect { status: u32, message: String },
+    Disconnect {
+        status: u32,
+        message: String,
+    },
     /// The end of the connection.
     End,
 }
@@ -43,12 +46,19 @@ pub(crate) struct Ack {
 }
 
 pub(crate) fn ack(stream: u64, frame: u64) -> Ack {
-    Ack { stream, frame, durable: false }
+    Ack {
+        stream,
+        frame,
+        durable: false,
+    }
 }
 
 impl Ack {
     pub(crate) fn durable(self) -> Self {
-        Self { durable: true, ..self }
+        Self {
+            durable: true,
+            ..self
+        }
     }
 }
 
@@ -65,7 +75,10 @@ impl FakeHaproxy {
             stream.set_nodelay(true).unwrap();
             Stream::Tcp(stream)
         };
-        Self { stream, max_frame_size: MAX_FRAME_SIZE }
+        Self {
+            stream,
+            max_frame_size: MAX_FRAME_SIZE,
+        }
     }
 
     /// A connection on which HELLO is agreed.
@@ -74,7 +87,10 @@ impl FakeHaproxy {
     }
 
     pub(crate) fn connected_with(agent: &Agent, max_frame_size: u32) -> Self {
-        let mut haproxy = Self { max_frame_size, ..Self::silent(agent) };
+        let mut haproxy = Self {
+            max_frame_size,
+            ..Self::silent(agent)
+        };
         haproxy.sends(&hello(max_frame_size));
         assert!(matches!(haproxy.hears(), Heard::Hello(_)));
         haproxy
@@ -98,7 +114,11 @@ impl FakeHaproxy {
     /// Expects AGENT-DISCONNECT with this status, and the end.
     pub(crate) fn expects_disconnect(&mut self, status: u32) -> String {
         let heard = self.hears();
-        let Heard::Disconnect { status: found, message } = heard else {
+        let Heard::Disconnect {
+            status: found,
+            message,
+        } = heard
+        else {
             panic!("{heard:?}");
         };
         assert_eq!(found, status, "{message}");
@@ -152,18 +172,33 @@ fn heard(frame: &Frame<'_>) -> Heard {
     match frame.kind {
         FrameKind::AgentHello => Heard::Hello(AgentHello::decode(frame.payload).unwrap()),
         FrameKind::Ack => {
-            let actions: Vec<Action<'_>> =
-                ack::actions(frame.payload).collect::<Result<_, _>>().unwrap();
+            let actions: Vec<Action<'_>> = ack::actions(frame.payload)
+                .collect::<Result<_, _>>()
+                .unwrap();
             assert!(!actions.is_empty(), "HAProxy 3.1.0 loses empty ACKs");
             let durable = actions.iter().any(|action| {
-                matches!(action, Action::SetVar { name: b"durable", value: Value::Bool(true), .. })
+                matches!(
+                    action,
+                    Action::SetVar {
+                        name: b"durable",
+                        value: Value::Bool(true),
+                        ..
+                    }
+                )
             });
-            Heard::Ack(Ack { stream: frame.stream_id.0, frame: frame.frame_id.0, durable })
+            Heard::Ack(Ack {
+                stream: frame.stream_id.0,
+                frame: frame.frame_id.0,
+                durable,
+            })
         }
         FrameKind::AgentDisconnect => {
             let Disconnect { status, message } = Disconnect::decode(frame.payload).unwrap();
             let message = String::from_utf8(message.to_vec()).unwrap();
-            Heard::Disconnect { status: status.code(), message }
+            Heard::Disconnect {
+                status: status.code(),
+                message,
+            }
         }
         other => panic!("the agent sent a {other} frame"),
     }
@@ -189,7 +224,10 @@ pub(crate) fn notify(stream: u64, frame: u64, messages: &[Message]) -> Vec<u8> {
     let messages: Vec<NewMessage<'_>> = messages
         .iter()
         .zip(&args)
-        .map(|(message, args)| NewMessage { name: message.name.as_bytes(), args })
+        .map(|(message, args)| NewMessage {
+            name: message.name.as_bytes(),
+            args,
+        })
         .collect();
     let mut out = Vec::new();
     notify::encode(&mut out, StreamId(stream), FrameId(frame), &messages).unwrap();
@@ -207,29 +245,38 @@ pub(crate) struct Message {
 /// A whole request half.
 pub(crate) fn request(id: &str) -> Message {
     let fields: [(&[u8], &[u8]); 2] = [(b"host", b"cluster"), (b"x-capture-id", id.as_bytes())];
-    Message { name: "capture-request", args: Vec::new() }
-        .common(id, &fields)
-        .with("cip", Value::Ipv4([10, 0, 0, 1].into()))
-        .with("cport", Value::Int64(40_000))
-        .with("fe", Value::Str(b"primary"))
-        .with("tls", Value::Bool(false))
-        .with("m", Value::Str(b"GET"))
-        .with("pq", Value::Str(b"/index/_search"))
+    Message {
+        name: "capture-request",
+        args: Vec::new(),
+    }
+    .common(id, &fields)
+    .with("cip", Value::Ipv4([10, 0, 0, 1].into()))
+    .with("cport", Value::Int64(40_000))
+    .with("fe", Value::Str(b"primary"))
+    .with("tls", Value::Bool(false))
+    .with("m", Value::Str(b"GET"))
+    .with("pq", Value::Str(b"/index/_search"))
 }
 
 /// A request half whose ACK waits until it is durable.
 pub(crate) fn held(id: &str) -> Message {
-    Message { name: "capture-request-held", ..request(id).with("m", Value::Str(b"PUT")) }
+    Message {
+        name: "capture-request-held",
+        ..request(id).with("m", Value::Str(b"PUT"))
+    }
 }
 
 /// A whole response half.
 pub(crate) fn response(id: &str) -> Message {
-    Message { name: "capture-response", args: Vec::new() }
-        .common(id, &[(b"content-type", b"application/json")])
-        .with("t0", Value::Int64(1_700_000_000_000_000))
-        .with("be", Value::Str(b"cluster"))
-        .with("srv", Value::Str(b"node"))
-        .with("st", Value::Int64(200))
+    Message {
+        name: "capture-response",
+        args: Vec::new(),
+    }
+    .common(id, &[(b"content-type", b"application/json")])
+    .with("t0", Value::Int64(1_700_000_000_000_000))
+    .with("be", Value::Str(b"cluster"))
+    .with("srv", Value::Str(b"node"))
+    .with("st", Value::Int64(200))
 }
 
 impl Message {
@@ -267,7 +314,9 @@ impl Message {
     }
 
     fn common(self, id: &str, fields: &[(&[u8], &[u8])]) -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         self.with("v", Value::Int64(1))
             .with("id", Value::Str(id.as_bytes()))
             .with("ts", Value::Int64(i64::try_from(now.as_micros()).unwrap()))
@@ -279,6 +328,9 @@ impl Message {
 
     fn values(&self) -> Vec<(&[u8], Value<'_>)> {
         let value = |encoded| Value::decode(encoded).unwrap().0;
-        self.args.iter().map(|(name, encoded)| (name.as_bytes(), value(encoded))).collect()
+        self.args
+            .iter()
+            .map(|(name, encoded)| (name.as_bytes(), value(encoded)))
+            .collect()
     }
 }

@@ -61,7 +61,12 @@ impl Haproxy {
             .spawn()
             .unwrap();
         let name = binary.path.display().to_string();
-        let haproxy = Self { folder, process, address, name };
+        let haproxy = Self {
+            folder,
+            process,
+            address,
+            name,
+        };
         drop(Client::connect_when_up(address));
         haproxy.wait_until_agent_is("UP");
         haproxy
@@ -87,8 +92,15 @@ impl Haproxy {
     /// The columns `status` and `check_status` of `show stat`.
     fn agent_state(&self) -> Option<(String, String)> {
         let table = self.command("show stat spoa-agent 4 -1").ok()?;
-        let names: Vec<&str> = table.lines().next()?.trim_start_matches("# ").split(',').collect();
-        let row = table.lines().find(|line| line.starts_with("spoa-agent,agent,"))?;
+        let names: Vec<&str> = table
+            .lines()
+            .next()?
+            .trim_start_matches("# ")
+            .split(',')
+            .collect();
+        let row = table
+            .lines()
+            .find(|line| line.starts_with("spoa-agent,agent,"))?;
         let row: Vec<&str> = row.split(',').collect();
         let cell = |name: &str| {
             let column = names.iter().position(|found| *found == name)?;

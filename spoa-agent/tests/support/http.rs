@@ -34,11 +34,14 @@ impl Message {
 
     pub(crate) fn field(&self, name: &str) -> Option<Vec<u8>> {
         let mut fields = self.fields().into_iter();
-        fields.find(|(found, _)| found == name).map(|(_, value)| value)
+        fields
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value)
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<String> {
-        self.field(name).map(|value| String::from_utf8_lossy(&value).into_owned())
+        self.field(name)
+            .map(|value| String::from_utf8_lossy(&value).into_owned())
     }
 
     pub(crate) fn is_chunked(&self) -> bool {
@@ -46,7 +49,8 @@ impl Message {
     }
 
     fn content_length(&self) -> Option<usize> {
-        self.text("content-length").map(|length| length.parse().unwrap())
+        self.text("content-length")
+            .map(|length| length.parse().unwrap())
     }
 }
 
@@ -58,8 +62,13 @@ fn field(line: &[u8]) -> Field {
 
 /// Reads a request. `None` when the peer has no more.
 pub(crate) fn read_request(stream: &mut BufReader<impl Read>) -> io::Result<Option<Message>> {
-    let Some(head) = read_head(stream)? else { return Ok(None) };
-    let mut request = Message { head, body: Vec::new() };
+    let Some(head) = read_head(stream)? else {
+        return Ok(None);
+    };
+    let mut request = Message {
+        head,
+        body: Vec::new(),
+    };
     request.body = match request.content_length() {
         _ if request.is_chunked() => read_chunks(stream)?,
         Some(length) => read_exactly(stream, length)?,
@@ -75,7 +84,10 @@ pub(crate) fn read_response(
 ) -> io::Result<Message> {
     let response = loop {
         let head = read_head(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let response = Message { head, body: Vec::new() };
+        let response = Message {
+            head,
+            body: Vec::new(),
+        };
         if status(&response) >= 200 {
             break response;
         }
@@ -99,7 +111,7 @@ pub(crate) fn status(response: &Message) -> u16 {
     line.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-fn read_head(stream: &mut BufReader<impl Read>) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_head(stream: &mut BufReader<impl Read>) -> io::Result<Option<Vec<u8>>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if stream.read_until(b'\n', &mut head)? == 0 {

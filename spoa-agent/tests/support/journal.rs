@@ -17,11 +17,16 @@ pub(crate) struct Kinds {
 
 /// What came after the first `base` records.
 pub(crate) fn count_since(dir: &Path, base: u64) -> Kinds {
-    let mut kinds = Kinds { complete: true, ..Kinds::default() };
+    let mut kinds = Kinds {
+        complete: true,
+        ..Kinds::default()
+    };
     let mut reader = Reader::open_dir(dir, Start::Oldest).unwrap();
     kinds.complete = reader.place().sequence <= base;
     while let Some(item) = reader.next().unwrap() {
-        let Item::Record(record) = item else { panic!("{item:?}") };
+        let Item::Record(record) = item else {
+            panic!("{item:?}")
+        };
         if record.place.sequence < base {
             continue;
         }
@@ -45,7 +50,9 @@ pub(crate) fn halves(dir: &Path) -> Vec<Half> {
     let mut reader = Reader::open_dir(dir, Start::Oldest).unwrap();
     let mut halves = Vec::new();
     while let Some(item) = reader.next().unwrap() {
-        let Item::Record(record) = item else { panic!("{item:?}") };
+        let Item::Record(record) = item else {
+            panic!("{item:?}")
+        };
         halves.push(Half::decode(&record.payload).unwrap());
     }
     halves
@@ -54,8 +61,14 @@ pub(crate) fn halves(dir: &Path) -> Vec<Half> {
 /// Every exchange, those without their other half last.
 pub(crate) fn exchanges(dir: &Path) -> Exchanges {
     let reader = Reader::open_dir(dir, Start::Oldest).unwrap();
-    let options = PairingOptions { max_open_bytes: usize::MAX, ..PairingOptions::default() };
-    Exchanges { reader: ExchangeReader::new(reader, options), clock: 0 }
+    let options = PairingOptions {
+        max_open_bytes: usize::MAX,
+        ..PairingOptions::default()
+    };
+    Exchanges {
+        reader: ExchangeReader::new(reader, options),
+        clock: 0,
+    }
 }
 
 pub(crate) struct Exchanges {
@@ -83,7 +96,7 @@ impl Iterator for Exchanges {
 }
 
 /// Every exchange of a traffic log.
-pub(crate) fn lines(path: &Path) -> impl Iterator<Item = Exchange> {
+pub(crate) fn lines(path: &Path) -> impl Iterator<Item = Exchange> + use<> {
     use std::io::BufRead as _;
     let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
     file.split(b'\n').filter_map(|line| {

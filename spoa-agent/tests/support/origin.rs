@@ -84,7 +84,11 @@ impl Origin {
             let shared = Arc::clone(&shared);
             move || accept(&listener, &shared)
         });
-        Self { address, shared, accepting: Some(accepting) }
+        Self {
+            address,
+            shared,
+            accepting: Some(accepting),
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -132,7 +136,11 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         stream.set_nodelay(true).unwrap();
-        shared.streams.lock().unwrap().push(stream.try_clone().unwrap());
+        shared
+            .streams
+            .lock()
+            .unwrap()
+            .push(stream.try_clone().unwrap());
         let shared = Arc::clone(shared);
         std::thread::spawn(move || serve(stream, &shared));
     }
