@@ -19,7 +19,9 @@ use std::collections::HashMap;
 use exchange::{Exchange, Extent};
 use haproxy_config::Options;
 
-use support::haproxy::{binaries, options};
+use support::client::{self, Client};
+use support::haproxy::{Haproxy, options};
+use support::installed::binaries;
 use support::load::{self, Load, Seen};
 use support::origin::{self, Reply, answer};
 use support::{

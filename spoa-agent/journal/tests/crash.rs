@@ -384,7 +384,7 @@ fn hurt(image: &Path, synced: u64, index: &Index, damage: &Damage) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_crash_takes_only_what_its_kind_may_take_and_nothing_wrong_is_ever_read(

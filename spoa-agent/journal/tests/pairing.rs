@@ -429,7 +429,7 @@ fn halves(exchange: &Exchange) -> Vec<(Bytes, bool)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn every_half_is_delivered_or_a_duplicate_whatever_the_order_the_losses_and_the_restarts(

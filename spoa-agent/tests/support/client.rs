@@ -105,6 +105,7 @@ pub(crate) fn http2(
 ) -> io::Result<Vec<u8>> {
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
     const SETTINGS: u8 = 4;
     const END_STREAM: u8 = 1;
     const END_HEADERS: u8 = 4;
@@ -150,10 +151,11 @@ pub(crate) fn http2(
         }
         match kind {
             DATA => received.extend(payload),
-            HEADERS => {}
-            other => return Err(io::Error::other(format!("frame of type {other}"))),
+            RST_STREAM => return Err(io::ErrorKind::ConnectionReset.into()),
+            // Of the response's head, that there is one; and room for more to send.
+            _ => {}
         }
-        if flags & END_STREAM != 0 {
+        if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
             return Ok(received);
         }
     }

@@ -111,6 +111,13 @@ impl FakeHaproxy {
         assert_eq!(self.hears(), Heard::Ack(ack));
     }
 
+    pub(crate) fn hears_ack(&mut self) -> Ack {
+        match self.hears() {
+            Heard::Ack(ack) => ack,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Expects AGENT-DISCONNECT with this status, and the end.
     pub(crate) fn expects_disconnect(&mut self, status: u32) -> String {
         let heard = self.hears();
@@ -309,7 +316,7 @@ impl Message {
 
     pub(crate) fn fields(self, fields: &[(&[u8], &[u8])]) -> Self {
         let mut block = Vec::new();
-        hdrs::encode(&mut block, fields.iter().copied());
+        hdrs::encode(&mut block, fields.iter().copied()).unwrap();
         self.with("hd", Value::Bin(&block))
     }
 

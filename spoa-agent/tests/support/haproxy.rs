@@ -10,9 +10,9 @@ use std::time::Duration;
 use haproxy_config::{Options, generate};
 use tempfile::TempDir;
 
-use super::{Agent, Client, Origin, free_address, installed, wait_for};
-
-pub(crate) use installed::{Haproxy as Binary, binaries};
+use super::client::Client;
+use super::installed::Haproxy as Binary;
+use super::{Agent, Origin, free_address, wait_for};
 
 /// The longest wait for an ACK that tests of capture allow, so that a busy machine loses nothing.
 pub(crate) const GENEROUS: Duration = Duration::from_secs(10);

@@ -26,8 +26,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub(crate) use agent::{Agent, assert_ledger_balances};
-pub(crate) use client::Client;
-pub(crate) use haproxy::Haproxy;
 pub(crate) use origin::Origin;
 
 /// Long enough for a busy machine; only a failure takes it.
