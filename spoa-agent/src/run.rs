@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use exchange::Credentials;
-use journal::{Journal, Level, PairingOptions, Recovery};
+use journal::{Journal, Level, PairingOptions, Recovery, Start};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use shadow::{Engine, FieldName, Rewrite, Secret, Trust};
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::Capture;
-use crate::config::{AckLevel, Config, WhenFull};
+use crate::config::{AckLevel, Begin, Config, WhenFull};
 use crate::follower::{Follower, Until, Watched};
 use crate::mirror::{Mirror, Results};
 use crate::server::{Ability, Limits, Listener, Server, ability};
@@ -287,6 +287,7 @@ fn listen(config: &Config, server: &Arc<Server>) -> anyhow::Result<()> {
 
 fn follower(
     name: Name,
+    begin: Start,
     config: &Config,
     journal: &Journal,
     metrics: &Metrics,
@@ -301,6 +302,7 @@ fn follower(
     let follower = Follower::open(
         name,
         journal,
+        begin,
         pairing,
         metrics.follower(name),
         until.clone(),
@@ -322,7 +324,15 @@ fn traffic_log(
     let Some(output) = &written.path else {
         return Ok(None);
     };
-    let follower = follower(Name::TrafficLog, config, journal, metrics, until, watched)?;
+    let follower = follower(
+        Name::TrafficLog,
+        Start::Oldest,
+        config,
+        journal,
+        metrics,
+        until,
+        watched,
+    )?;
     let rotation = Rotation {
         size: written.rotate_size,
         age: written.rotate_age,
@@ -379,7 +389,19 @@ fn mirror(
     engine.bounds.exchanges = written.max_in_flight;
     engine.bounds.bytes = written.max_in_flight_bytes;
     engine.retry.max_attempts = u32::try_from(written.max_attempts).unwrap_or(u32::MAX);
-    let follower = follower(Name::Shadow, config, journal, metrics, until, watched)?;
+    let begin = match written.begin {
+        Begin::Now => Start::Latest,
+        Begin::Oldest => Start::Oldest,
+    };
+    let follower = follower(
+        Name::Shadow,
+        begin,
+        config,
+        journal,
+        metrics,
+        until,
+        watched,
+    )?;
     let results = Results::new(metrics.shadow.clone());
     let engine = Engine::start(engine, results.clone())?;
     Ok(Some(Mirror::new(follower, engine, results)))

@@ -19,8 +19,8 @@ use spop_codec::hello::{Capabilities, HaproxyHello, Version};
 use spop_codec::{Disconnect, Flags, Frame, FrameId, FrameKind, Status, StreamId, Value, kv};
 
 use support::fake_haproxy::{
-    FakeHaproxy, Heard, MAX_FRAME_SIZE, ack, encoded, health_check, held, hello, notify,
-    request, response,
+    FakeHaproxy, Heard, MAX_FRAME_SIZE, ack, encoded, health_check, held, hello, notify, request,
+    response,
 };
 use support::{Agent, Origin, assert_ledger_balances, journal, origin, wait_for, wait_until};
 
@@ -29,8 +29,15 @@ fn hello_is_agreed_in_one_piece_with_haproxys_own_size_and_pipelining_alone() {
     let agent = Agent::start();
     for size in [256, 16_380, 272 * 1024 - 4] {
         let mut haproxy = FakeHaproxy::silent(&agent);
-        let offered = Capabilities { pipelining: true, asynchronous: true, fragmentation: true };
-        haproxy.sends(&encoded(HaproxyHello { capabilities: offered, ..HaproxyHello::new(size) }));
+        let offered = Capabilities {
+            pipelining: true,
+            asynchronous: true,
+            fragmentation: true,
+        };
+        haproxy.sends(&encoded(HaproxyHello {
+            capabilities: offered,
+            ..HaproxyHello::new(size)
+        }));
         let bytes = haproxy.reads_once();
         let (prefix, frame) = bytes.split_at(4);
         assert_eq!(prefix, u32::try_from(frame.len()).unwrap().to_be_bytes());
@@ -66,7 +73,10 @@ fn an_empty_notify_and_one_with_stream_id_0_have_their_acks() {
     haproxy.sends(&notify(u64::MAX, u64::MAX, &[response("a")]));
     haproxy.expects(ack(u64::MAX, u64::MAX));
     agent.wait_until_followers_caught_up();
-    assert_eq!(agent.ledger()["followers"]["traffic_log"]["exchanges"]["delivered"], 1);
+    assert_eq!(
+        agent.ledger()["followers"]["traffic_log"]["exchanges"]["delivered"],
+        1
+    );
     assert_ledger_balances(&agent);
 }
 
@@ -76,7 +86,9 @@ fn twenty_pipelined_notifies_have_one_ack_each() {
         let agent = Agent::setup().set("journal.ack", level).start();
         let mut haproxy = FakeHaproxy::connected(&agent);
         let frames = |round: u64| -> Vec<u8> {
-            (0..20).flat_map(|n| notify(n, 1, &[request(&format!("{round}-{n}"))])).collect()
+            (0..20)
+                .flat_map(|n| notify(n, 1, &[request(&format!("{round}-{n}"))]))
+                .collect()
         };
         for round in 0..5 {
             haproxy.sends(&frames(round));
@@ -91,7 +103,11 @@ fn twenty_pipelined_notifies_have_one_ack_each() {
 fn several_messages_in_a_notify_have_one_ack_and_are_all_captured() {
     let agent = Agent::start();
     let mut haproxy = FakeHaproxy::connected(&agent);
-    haproxy.sends(&notify(1, 1, &[request("a"), response("a"), request("b"), response("b")]));
+    haproxy.sends(&notify(
+        1,
+        1,
+        &[request("a"), response("a"), request("b"), response("b")],
+    ));
     haproxy.expects(ack(1, 1));
     haproxy.sends(&notify(1, 2, &[]));
     haproxy.expects(ack(1, 2));
@@ -155,7 +171,10 @@ fn a_bad_frame_gets_its_status_and_ends_its_own_connection_only() {
     let agent = Agent::start();
     let mut other = FakeHaproxy::connected(&agent);
     let mut reserved_type = notify(1, 1, &[request("x").with("v", Value::Bool(true))]);
-    let at = reserved_type.windows(2).position(|two| two == b"v\x11").unwrap();
+    let at = reserved_type
+        .windows(2)
+        .position(|two| two == b"v\x11")
+        .unwrap();
     reserved_type[at + 1] = 0x0f;
     let mut claims_more = notify(1, 1, &[request("x")]);
     let end = claims_more.len() - 1;
@@ -165,11 +184,23 @@ fn a_bad_frame_gets_its_status_and_ends_its_own_connection_only() {
         ("too big", (MAX_FRAME_SIZE + 1).to_be_bytes().to_vec(), 3),
         ("hostile length", u32::MAX.to_be_bytes().to_vec(), 3),
         ("too short", 6_u32.to_be_bytes().to_vec(), 4),
-        ("first fragment", frame(FrameKind::Notify, Flags(0), 1, b""), 10),
-        ("next fragment", frame(FrameKind::Unset, Flags::FIN, 1, b""), 10),
+        (
+            "first fragment",
+            frame(FrameKind::Notify, Flags(0), 1, b""),
+            10,
+        ),
+        (
+            "next fragment",
+            frame(FrameKind::Unset, Flags::FIN, 1, b""),
+            10,
+        ),
         ("second HELLO", hello(MAX_FRAME_SIZE), 4),
         ("ACK", frame(FrameKind::Ack, Flags::FIN, 1, b""), 4),
-        ("AGENT-HELLO", frame(FrameKind::AgentHello, Flags::FIN, 0, b""), 4),
+        (
+            "AGENT-HELLO",
+            frame(FrameKind::AgentHello, Flags::FIN, 0, b""),
+            4,
+        ),
         ("a message that ends early", claims_more, 4),
         ("a reserved type", reserved_type, 4),
         ("garbage", b"\0\0\0\x10garbage garbage!".to_vec(), 10),
@@ -200,11 +231,22 @@ fn a_bad_hello_gets_its_status() {
         }
         frame(FrameKind::HaproxyHello, Flags::FIN, 0, &payload)
     };
-    let version = HaproxyHello { supported_versions: b"3.0, 1.0", ..HaproxyHello::new(16_380) };
+    let version = HaproxyHello {
+        supported_versions: b"3.0, 1.0",
+        ..HaproxyHello::new(16_380)
+    };
     let cases: [(&str, Vec<u8>, u32); 9] = [
-        ("an HTTP client", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(), 3),
+        (
+            "an HTTP client",
+            b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+            3,
+        ),
         ("NOTIFY", notify(1, 1, &[]), 4),
-        ("an identifier", frame(FrameKind::HaproxyHello, Flags::FIN, 1, b""), 4),
+        (
+            "an identifier",
+            frame(FrameKind::HaproxyHello, Flags::FIN, 1, b""),
+            4,
+        ),
         ("no version", without(0), 5),
         ("no size", without(1), 6),
         ("no capabilities", without(2), 7),
@@ -239,15 +281,33 @@ fn a_message_that_breaks_the_contract_is_acked_counted_and_told_in_the_log() {
     let cases = [
         ("argument id is missing", request("x").without("id")),
         ("argument m is missing", request("x").without("m")),
-        ("argument body is missing", request("x").with("body", Value::Null)),
+        (
+            "argument body is missing",
+            request("x").with("body", Value::Null),
+        ),
         ("argument st is missing", response("x").without("st")),
         ("argument eom is missing", response("x").without("eom")),
         ("argument v is 2", request("x").with("v", Value::Int64(2))),
-        ("argument st holds a string", response("x").with("st", Value::Str(b"200"))),
-        ("argument ts holds -1", request("x").with("ts", Value::Int64(-1))),
-        ("argument bl holds 5", request("x").body(b"four").with("bl", Value::Int64(5))),
-        ("argument hd is not a header block", request("x").with("hd", Value::Bin(b"\xff"))),
-        ("argument id is missing", request("x").with("id", Value::Str(b""))),
+        (
+            "argument st holds a string",
+            response("x").with("st", Value::Str(b"200")),
+        ),
+        (
+            "argument ts holds -1",
+            request("x").with("ts", Value::Int64(-1)),
+        ),
+        (
+            "argument bl holds 5",
+            request("x").body(b"four").with("bl", Value::Int64(5)),
+        ),
+        (
+            "argument hd is not a header block",
+            request("x").with("hd", Value::Bin(b"\xff")),
+        ),
+        (
+            "argument id is missing",
+            request("x").with("id", Value::Str(b"")),
+        ),
     ];
     for (stream, (_, message)) in (1..).zip(&cases) {
         haproxy.sends(&notify(stream, 1, std::slice::from_ref(message)));
@@ -257,7 +317,8 @@ fn a_message_that_breaks_the_contract_is_acked_counted_and_told_in_the_log() {
     haproxy.expects(ack(99, 1));
 
     let ledger = agent.ledger();
-    let refused = ["requests", "responses"].map(|kind| &ledger["capture"][kind]["refused"]["contract"]);
+    let refused =
+        ["requests", "responses"].map(|kind| &ledger["capture"][kind]["refused"]["contract"]);
     assert_eq!(refused, [8, 3], "{ledger:#}");
     assert_eq!(ledger["capture"]["unknown_messages"], 1);
     // The first few are told in words; what repeats is counted only.
@@ -270,7 +331,11 @@ fn a_message_that_breaks_the_contract_is_acked_counted_and_told_in_the_log() {
     haproxy.expects(ack(100, 1));
     agent.wait_until_followers_caught_up();
     let lost = &agent.ledger()["followers"]["traffic_log"]["halves_never_recorded"];
-    assert_eq!((&lost["requests"], &lost["responses"]), (&8.into(), &3.into()), "{lost}");
+    assert_eq!(
+        (&lost["requests"], &lost["responses"]),
+        (&8.into(), &3.into()),
+        "{lost}"
+    );
     assert_ledger_balances(&agent);
 }
 
@@ -291,7 +356,10 @@ fn an_argument_that_the_contract_does_not_have_is_skipped_and_told_once() {
 #[test]
 fn halves_come_in_any_order_twice_over_different_connections_or_never() {
     let target = Origin::start(|_| origin::ok());
-    let agent = Agent::setup().set("pairing.deadline", "300ms").shadow(&target.url()).start();
+    let agent = Agent::setup()
+        .set("pairing.deadline", "300ms")
+        .shadow(&target.url())
+        .start();
     let [mut first, mut second] = [(), ()].map(|()| FakeHaproxy::connected(&agent));
     let tell = |haproxy: &mut FakeHaproxy, message| {
         haproxy.sends(&notify(3, 1, &[message]));
@@ -320,13 +388,23 @@ fn halves_come_in_any_order_twice_over_different_connections_or_never() {
     });
     let ledger = agent.ledger();
     for follower in ["traffic_log", "shadow"] {
-        assert_eq!(ledger["followers"][follower]["records"]["duplicates"], 2, "{ledger:#}");
+        assert_eq!(
+            ledger["followers"][follower]["records"]["duplicates"], 2,
+            "{ledger:#}"
+        );
     }
     let halves: Vec<_> = journal::lines(&agent.traffic_log())
         .map(|exchange| (exchange.request.is_some(), exchange.response.is_some()))
         .collect();
     let count = |halves_of| halves.iter().filter(|halves| **halves == halves_of).count();
-    assert_eq!([count((true, true)), count((true, false)), count((false, true))], [3, 1, 1]);
+    assert_eq!(
+        [
+            count((true, true)),
+            count((true, false)),
+            count((false, true))
+        ],
+        [3, 1, 1]
+    );
     assert_ledger_balances(&agent);
 }
 
@@ -337,7 +415,11 @@ fn a_connection_above_the_limit_is_closed_at_once_and_the_next_one_taken_when_th
     for _ in 0..50 {
         assert_eq!(FakeHaproxy::silent(&agent).hears(), Heard::End);
     }
-    assert!(agent.log_lines("server.max_connections is reached") <= 5, "{}", agent.log());
+    assert!(
+        agent.log_lines("server.max_connections is reached") <= 5,
+        "{}",
+        agent.log()
+    );
     assert_eq!(agent.metric("spoa_agent_connections_refused_total"), 50.0);
     taken.pop();
     wait_for("there is room again", || {
@@ -391,13 +473,21 @@ fn a_goodbye_of_haproxys_is_everyday_life() {
     for status in [Status::Normal, Status::Io] {
         let mut haproxy = FakeHaproxy::connected(&agent);
         let mut goodbye = Vec::new();
-        Disconnect { status, message: b"" }.encode_haproxy(&mut goodbye);
+        Disconnect {
+            status,
+            message: b"",
+        }
+        .encode_haproxy(&mut goodbye);
         haproxy.sends(&goodbye);
         assert_eq!(haproxy.hears(), Heard::End);
     }
     let mut haproxy = FakeHaproxy::connected(&agent);
     let mut complaint = Vec::new();
-    Disconnect { status: Status::TooBig, message: b"too big" }.encode_haproxy(&mut complaint);
+    Disconnect {
+        status: Status::TooBig,
+        message: b"too big",
+    }
+    .encode_haproxy(&mut complaint);
     haproxy.sends(&complaint);
     haproxy.expects_disconnect(0);
     assert_eq!(agent.log_lines("WARN"), 1, "{}", agent.log());
@@ -414,7 +504,10 @@ fn a_socket_file_that_a_kill_left_behind_is_replaced_and_another_agents_is_not()
     let mut haproxy = FakeHaproxy::connected(&agent);
     haproxy.sends(&notify(1, 1, &[request("a")]));
     haproxy.expects(ack(1, 1));
-    let mode = std::fs::metadata(agent.spop()).unwrap().permissions().mode();
+    let mode = std::fs::metadata(agent.spop())
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o660);
     assert_ledger_balances(&agent);
     drop(haproxy);
@@ -465,7 +558,9 @@ fn credentials_are_masked_wherever_something_is_written() {
         haproxy.sends(&notify(1, 1, &[sent, answered]));
         haproxy.expects(ack(1, 1));
         // A message that is refused is told in the log, and its values are not.
-        let refused = request("b").with("m", Value::Null).fields(&[(b"authorization", secret)]);
+        let refused = request("b")
+            .with("m", Value::Null)
+            .fields(&[(b"authorization", secret)]);
         haproxy.sends(&notify(2, 1, &[refused]));
         haproxy.expects(ack(2, 1));
         agent.wait_until_followers_caught_up();
@@ -475,7 +570,10 @@ fn credentials_are_masked_wherever_something_is_written() {
         let mut found = Vec::new();
         for (place, bytes) in everything_written(agent) {
             let private = place.ends_with("seg") || place.contains("journal");
-            if bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()) {
+            if bytes
+                .windows(SECRET.len())
+                .any(|window| window == SECRET.as_bytes())
+            {
                 found.push((place, private));
             }
         }
@@ -483,13 +581,19 @@ fn credentials_are_masked_wherever_something_is_written() {
     };
     let setup = || {
         let masked = vec![toml::Value::from("X-Tenant-Token")];
-        Agent::setup().set("capture.mask_headers", masked).set("log.level", "trace")
+        Agent::setup()
+            .set("capture.mask_headers", masked)
+            .set("log.level", "trace")
     };
     let agent = setup().start();
     tell(&agent);
     assert_eq!(written(&agent), []);
     let line = std::fs::read_to_string(agent.traffic_log()).unwrap();
-    assert_eq!((line.matches("***").count(), line.matches("kept").count()), (7, 2), "{line}");
+    assert_eq!(
+        (line.matches("***").count(), line.matches("kept").count()),
+        (7, 2),
+        "{line}"
+    );
 
     let agent = setup().set("capture.forward_credentials", true).start();
     tell(&agent);
@@ -516,7 +620,10 @@ fn everything_written(agent: &Agent) -> Vec<(String, Vec<u8>)> {
             }
         }
     }
-    assert!(found.len() >= 4, "journal, cursor, traffic log and log: {found:?}");
+    assert!(
+        found.len() >= 4,
+        "journal, cursor, traffic log and log: {found:?}"
+    );
     for page in ["/metrics", "/ledger", "/readyz", "/healthz"] {
         found.push((page.to_owned(), agent.admin(page).1.into_bytes()));
     }
@@ -525,8 +632,13 @@ fn everything_written(agent: &Agent) -> Vec<(String, Vec<u8>)> {
 
 /// A frame as odd as the test wants it.
 fn frame(kind: FrameKind, flags: Flags, id: u64, payload: &[u8]) -> Vec<u8> {
-    let frame =
-        Frame { kind, flags, stream_id: StreamId(id), frame_id: FrameId(id), payload };
+    let frame = Frame {
+        kind,
+        flags,
+        stream_id: StreamId(id),
+        frame_id: FrameId(id),
+        payload,
+    };
     let mut out = Vec::new();
     frame.encode(&mut out).unwrap();
     out

@@ -11,9 +11,10 @@ use shadow::{HostHeader, Target};
 
 use super::cross;
 use super::kind::{
-    AckLevel, Choice, Count, Describe, Directory, Disk, DiskOrNever, HeaderNames, HostChoice,
-    IdHeader, Listen, Listeners, LogDirectives, LogFormat, Memory, Mode, OptionalAddress,
-    OptionalFile, OptionalOutput, OptionalUrl, Output, Shape, Span, SpanOrNever, Switch, WhenFull,
+    AckLevel, Begin, Choice, Count, Describe, Directory, Disk, DiskOrNever, HeaderNames,
+    HostChoice, IdHeader, Listen, Listeners, LogDirectives, LogFormat, Memory, Mode,
+    OptionalAddress, OptionalFile, OptionalOutput, OptionalUrl, Output, Shape, Span, SpanOrNever,
+    Switch, WhenFull,
 };
 use super::written::{Examined, Reader, Written};
 
@@ -236,9 +237,16 @@ sections! {
             default "", example "/etc/spoa-agent/shadow-authorization";
         /// Header that carries the exchange's id to the shadow, so that its own captures can be matched.
         id_header: String = IdHeader, default "x-capture-id", example "x-request-id";
-        /// How often a request is tried when the shadow cannot be reached, did not answer in time, or says 429
-        /// or 503. After that it is dropped and counted.
+        /// How often a request is tried that fails while the shadow answers others; after that it is dropped and
+        /// counted, or counts as delivered with the status that it got. While the shadow is down nothing
+        /// counts as a try: requests wait in the journal.
         max_attempts: usize = Count { min: 1, max: 1000 }, default "5", example "1";
+        /// Where the shadow begins when it is turned on for the first time: `now`, or with the `oldest` record that
+        /// the journal still has. Later starts go on where the last one ended.
+        begin: Begin = Choice(&[
+                ("now", Begin::Now),
+                ("oldest", Begin::Oldest),
+            ]), default "now", example "oldest";
     }
 
     /// The HTTP server for operators: `/metrics`, `/healthz`, `/readyz`, `/ledger`.

@@ -629,6 +629,16 @@ pub enum WhenFull {
     DropUnread,
 }
 
+/// Where a follower begins that has no cursor yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Begin {
+    /// With what is captured from now on.
+    #[default]
+    Now,
+    /// With the oldest record in the journal.
+    Oldest,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {

@@ -23,7 +23,9 @@ pub use keys::{
     Admin, Capture, Config, Journal, Key, Log, Pairing, Process, SECTIONS, Section, Server, Shadow,
     Shutdown, TrafficLog, keys,
 };
-pub use kind::{AckLevel, Listen, LogFormat, Output, Shape, WhenFull, show_duration, show_size};
+pub use kind::{
+    AckLevel, Begin, Listen, LogFormat, Output, Shape, WhenFull, show_duration, show_size,
+};
 pub(crate) use kind::{duration, size};
 pub use problem::{Origin, Problem, Problems};
 pub(crate) use written::Examined;

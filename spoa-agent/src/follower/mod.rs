@@ -77,13 +77,14 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Goes on where the cursor of that name is, or begins with the oldest record.
+    /// Goes on where the cursor of that name is, or begins at `begin`.
     ///
     /// # Errors
     /// When the cursor cannot be read.
     pub fn open(
         name: Name,
         journal: &Journal,
+        begin: Start,
         pairing: PairingOptions,
         metrics: FollowerMetrics,
         until: watch::Receiver<Until>,
@@ -99,7 +100,7 @@ impl Follower {
                 )
             }
             None => {
-                let reader = ExchangeReader::new(journal.reader(Start::Oldest), pairing);
+                let reader = ExchangeReader::new(journal.reader(begin), pairing);
                 let ledger = Ledger::begin(reader.low());
                 (reader, ledger, Vec::new())
             }
