@@ -158,6 +158,7 @@ impl Agent {
         let leaving = CancellationToken::new();
         tokio::spawn(ability::watch(
             journal.clone(),
+            limits(config).ack,
             ability_sender,
             leaving.clone(),
         ));

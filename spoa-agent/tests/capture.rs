@@ -24,9 +24,7 @@ use support::haproxy::{Haproxy, options};
 use support::installed::binaries;
 use support::load::{self, Load, Seen};
 use support::origin::{self, Reply, answer};
-use support::{
-    Agent, Client, Haproxy, Origin, alone, assert_ledger_balances, client, journal, wait_for,
-};
+use support::{Agent, Origin, alone, assert_ledger_balances, journal, wait_for};
 
 const CONNECTIONS: usize = 64;
 

@@ -146,7 +146,11 @@ impl Follower {
     /// The next entry that is written, or `None` for now. A failing file system is logged, and
     /// counts as nothing for now.
     pub fn read(&mut self) -> Option<Entry> {
-        let entry = match self.reader.next(now_us()) {
+        let before = self.reader.place();
+        let entry = self.reader.next(now_us());
+        // A half that waits for its other half is no entry, and is in the account all the same.
+        self.changed |= self.reader.place() != before;
+        let entry = match entry {
             Ok(entry) => entry?,
             Err(error) => {
                 if let Some(suppressed) = self.trouble.admit() {

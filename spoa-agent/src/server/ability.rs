@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{Health, Journal};
+use journal::{Health, Journal, Level};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ impl Ability {
     }
 }
 
-/// Watches the journal's health and publishes it, until `leaving` is cancelled; from then on the
+/// Watches the journal's health and publishes it, as far as it concerns ACKs at the level `ack`, until `leaving` is cancelled; from then on the
 /// agent is [`Ability::Leaving`].
 pub async fn watch(journal: Journal, ability: watch::Sender<Ability>, leaving: CancellationToken) {
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -48,15 +48,17 @@ pub async fn watch(journal: Journal, ability: watch::Sender<Ability>, leaving: C
     loop {
         tokio::select! {
             () = leaving.cancelled() => break,
-            _ = ticks.tick() => publish(&ability, of(&journal.health())),
+            _ = ticks.tick() => publish(&ability, of(&journal.health(), ack)),
         }
     }
     publish(&ability, Ability::Leaving);
 }
 
-fn of(health: &Health) -> Ability {
+fn of(health: &Health, ack: Level) -> Ability {
     match health {
         Health::Ok => Ability::Able,
+        // A disk that is slow to sync is no reason to stop capturing when nobody waits for the sync.
+        Health::Stalled { what: "sync", .. } if ack != Level::Sync => Ability::Able,
         // The duration in a stall's text would make every look a change.
         Health::Stalled { what, .. } => {
             Ability::Unable(format!("a {what} of the journal takes too long").into())
@@ -82,5 +84,25 @@ fn publish(sender: &watch::Sender<Ability>, now: Ability) {
             tracing::error!(%reason, "not taking messages; HAProxy is told that the agent is down");
         }
         Ability::Leaving => tracing::info!("leaving; HAProxy is told that the agent is down"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_sync_matters_only_when_acks_wait_for_it() {
+        let slow = Health::Stalled {
+            what: "sync",
+            since: Duration::from_secs(3),
+        };
+        assert_eq!(of(&slow, Level::Write), Ability::Able);
+        assert!(!of(&slow, Level::Sync).may_wait());
+        let stuck = Health::Stalled {
+            what: "write",
+            since: Duration::from_secs(3),
+        };
+        assert!(!of(&stuck, Level::Append).passes_checks());
     }
 }
