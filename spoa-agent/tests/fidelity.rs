@@ -2,8 +2,8 @@
 //! method with and without a body, through each HAProxy in `HAPROXY_BINARIES`, the agent and its
 //! journal.
 //!
-//! The differences that are meant, and no others: the shadow's body has a `content-length` where the
-//! primary's came in chunks, and credentials stay behind.
+//! The differences that are meant, and no others: a `content-length` where the primary got chunks, or
+//! got no length with a method that means something for a body; and credentials stay behind.
 
 #![allow(
     clippy::unwrap_used,
@@ -94,16 +94,22 @@ fn text(bytes: &[u8]) -> String {
 
 /// The fields that the shadow is to get for those that the primary got.
 fn meant(primary: &Message) -> Vec<Field> {
-    let length = primary.body.len().to_string().into_bytes();
-    primary
-        .fields()
-        .into_iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "authorization" | "cookie"))
-        .map(|(name, value)| match name.as_str() {
-            "transfer-encoding" => ("content-length".to_owned(), length.clone()),
-            _ => (name, value),
-        })
-        .collect()
+    let length = ("content-length".to_owned(), primary.body.len().to_string().into_bytes());
+    let mut fields: Vec<Field> = Vec::new();
+    for (name, value) in primary.fields() {
+        match name.as_str() {
+            "authorization" | "cookie" => {}
+            "transfer-encoding" => fields.push(length.clone()),
+            _ => fields.push((name, value)),
+        }
+    }
+    // Methods that mean something for a body have a length even when there is none (RFC 9110, 8.6).
+    let line = primary.first_line();
+    let means_one = [&b"POST "[..], b"PUT ", b"PATCH "].iter().any(|method| line.starts_with(method));
+    if means_one && !fields.iter().any(|(name, _)| name == "content-length") {
+        fields.push(length);
+    }
+    fields
 }
 
 #[test]

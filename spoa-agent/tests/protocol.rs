@@ -203,7 +203,7 @@ fn a_bad_frame_gets_its_status_and_ends_its_own_connection_only() {
         ),
         ("a message that ends early", claims_more, 4),
         ("a reserved type", reserved_type, 4),
-        ("garbage", b"\0\0\0\x10garbage garbage!".to_vec(), 10),
+        ("garbage", b"\0\0\0\x10garbage garbage!".to_vec(), 4),
     ];
     for (what, bytes, status) in cases {
         let mut haproxy = FakeHaproxy::connected(&agent);
@@ -281,10 +281,7 @@ fn a_message_that_breaks_the_contract_is_acked_counted_and_told_in_the_log() {
     let cases = [
         ("argument id is missing", request("x").without("id")),
         ("argument m is missing", request("x").without("m")),
-        (
-            "argument body is missing",
-            request("x").with("body", Value::Null),
-        ),
+        ("argument body is missing", request("x").without("body")),
         ("argument st is missing", response("x").without("st")),
         ("argument eom is missing", response("x").without("eom")),
         ("argument v is 2", request("x").with("v", Value::Int64(2))),

@@ -40,9 +40,14 @@ impl Ability {
     }
 }
 
-/// Watches the journal's health and publishes it, as far as it concerns ACKs at the level `ack`, until `leaving` is cancelled; from then on the
-/// agent is [`Ability::Leaving`].
-pub async fn watch(journal: Journal, ability: watch::Sender<Ability>, leaving: CancellationToken) {
+/// Watches the journal's health and publishes it, as far as it concerns ACKs at the level `ack`,
+/// until `leaving` is cancelled; from then on the agent is [`Ability::Leaving`].
+pub async fn watch(
+    journal: Journal,
+    ack: Level,
+    ability: watch::Sender<Ability>,
+    leaving: CancellationToken,
+) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
