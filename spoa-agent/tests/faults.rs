@@ -225,7 +225,7 @@ fn a_full_disk_under_the_journal_takes_the_agent_out_until_there_is_room() {
             let dir = disk.path().join("journal");
             Agent::setup()
                 .set("journal.dir", dir.to_str().unwrap())
-                .set("journal.segment_size", "1MiB")
+                .set("journal.segment_size", "2MiB")
                 .set("pairing.deadline", "2s")
                 .shadow(&shadow.url())
                 .start()
@@ -406,8 +406,8 @@ fn a_journal_at_its_budget_stops_capturing_or_drops_what_is_unread_and_counts_it
     for (policy, captures) in [("stop", false), ("drop-unread", true)] {
         let target = Origin::start_busy(|_| Reply::Silence);
         let agent = Agent::setup()
-            .set("journal.segment_size", "1MiB")
-            .set("journal.max_bytes", "3MiB")
+            .set("journal.segment_size", "2MiB")
+            .set("journal.max_bytes", "6MiB")
             .set("journal.when_full", policy)
             .set("shadow.max_in_flight", 8)
             .shadow(&target.url())
@@ -627,7 +627,7 @@ fn a_write_that_cannot_become_durable_is_let_go_at_the_deadline_or_denied() {
             let dir = disk.path().join("journal");
             let agent = Agent::setup()
                 .set("journal.dir", dir.to_str().unwrap())
-                .set("journal.segment_size", "1MiB")
+                .set("journal.segment_size", "2MiB")
                 .set("capture.hold_deadline", "300ms")
                 .start();
             let options = Options {
@@ -680,7 +680,7 @@ fn a_held_ack_says_durable_only_when_it_is_and_comes_at_the_deadline_otherwise()
     let dir = disk.path().join("journal");
     let agent = Agent::setup()
         .set("journal.dir", dir.to_str().unwrap())
-        .set("journal.segment_size", "1MiB")
+        .set("journal.segment_size", "2MiB")
         .set("capture.hold_deadline", "200ms")
         .start();
     let mut haproxy = FakeHaproxy::connected(&agent);

@@ -1,6 +1,6 @@
 //! The configuration: what was written (a TOML file, the environment, flags), and what it means.
 //!
-//! [`keys`] holds one table. From it come the fields of [`Config`], the flags, the environment
+//! [`keys`](mod@keys) holds one table. From it come the fields of [`Config`], the flags, the environment
 //! variables, the commented example, the manual page and the suggestions for a misspelt key, so none
 //! of them can know a key that the others do not. [`Written`] collects the three sources with the
 //! place of each value; [`Written::build`] turns them into a [`Config`] or into every [`Problem`] at

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use journal::{Cursor, CursorError, Entry, ExchangeReader, Journal, PairingOptions, Start};
+use journal::{Cursor, CursorError, Entry, ExchangeReader, Journal, PairingOptions, Position, Start};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -250,6 +250,12 @@ impl Follower {
                 _ = until.changed() => {}
             }
         });
+    }
+
+    /// Everything before this position is done, and never met again.
+    #[must_use]
+    pub fn low(&self) -> Position {
+        self.reader.low().position
     }
 
     /// Exchanges read and not done.

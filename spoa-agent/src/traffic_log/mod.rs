@@ -1,6 +1,6 @@
 //! The traffic log: one line of JSON per exchange, in a file that rotates or on the standard output.
 //!
-//! [`file`] keeps the file; the line itself is `exchange::json`. The cursor moves when a line is
+//! [`file`](mod@file) keeps the file; the line itself is `exchange::json`. The cursor moves when a line is
 //! written. After a kill, the lines written since the cursor was saved are found in the file again, so
 //! that each exchange has exactly one line. On the standard output it has at least one.
 
@@ -81,7 +81,7 @@ impl TrafficLog {
         };
         let trouble = Throttle::default();
         let (lines, positions) = (Vec::with_capacity(BATCH), Vec::new());
-        Ok(Self {
+        let mut log = Self {
             follower,
             sink,
             content,
@@ -90,7 +90,12 @@ impl TrafficLog {
             lines,
             positions,
             trouble,
-        })
+        };
+        if log.follower.note().is_empty() {
+            // Before the first line: after a kill, lines are looked for from the mark on.
+            log.save();
+        }
+        Ok(log)
     }
 
     /// Writes lines until the follower is over. Blocks its thread.
@@ -174,7 +179,12 @@ impl TrafficLog {
     }
 
     fn save(&mut self) {
-        if let Sink::File(file) = &self.sink {
+        let low = self.follower.low();
+        self.written.retain(|position| *position >= low);
+        // A new mark would hide the lines before it that the cursor does not know of yet.
+        if self.written.is_empty()
+            && let Sink::File(file) = &self.sink
+        {
             self.follower.annotate(file.mark());
         }
         self.follower.save();
