@@ -94,7 +94,10 @@ fn text(bytes: &[u8]) -> String {
 
 /// The fields that the shadow is to get for those that the primary got.
 fn meant(primary: &Message) -> Vec<Field> {
-    let length = ("content-length".to_owned(), primary.body.len().to_string().into_bytes());
+    let length = (
+        "content-length".to_owned(),
+        primary.body.len().to_string().into_bytes(),
+    );
     let mut fields: Vec<Field> = Vec::new();
     for (name, value) in primary.fields() {
         match name.as_str() {
@@ -105,7 +108,9 @@ fn meant(primary: &Message) -> Vec<Field> {
     }
     // Methods that mean something for a body have a length even when there is none (RFC 9110, 8.6).
     let line = primary.first_line();
-    let means_one = [&b"POST "[..], b"PUT ", b"PATCH "].iter().any(|method| line.starts_with(method));
+    let means_one = [&b"POST "[..], b"PUT ", b"PATCH "]
+        .iter()
+        .any(|method| line.starts_with(method));
     if means_one && !fields.iter().any(|(name, _)| name == "content-length") {
         fields.push(length);
     }

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use journal::{Cursor, CursorError, Entry, ExchangeReader, Journal, PairingOptions, Position, Start};
+use journal::{
+    Cursor, CursorError, Entry, ExchangeReader, Journal, PairingOptions, Position, Start,
+};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;

@@ -12,7 +12,7 @@ pub(crate) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// `None`, told on the standard error, where this process may not mount; a failure in CI.
+    /// `None`, told on the standard error, where this process may not mount.
     pub(crate) fn mount(size: &str) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let mounted = Command::new("mount")
