@@ -97,7 +97,9 @@ fn assert_journal_and_log_agree(agent: &Agent, count: u64) {
             if let Some(line) = ahead.remove(&exchange.position) {
                 break line;
             }
-            let line = logged.next().expect("the exchange has a line");
+            let Some(line) = logged.next() else {
+                panic!("no line for {exchange:?}");
+            };
             assert!(ahead.insert(line.position, line).is_none(), "a second line");
         };
         assert_eq!(line, exchange);

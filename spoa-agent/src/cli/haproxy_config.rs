@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// PEM file with certificate and key, or a directory of such files
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = "Clients")]
     certificate: Option<String>,
-    /// A node of the cluster: host:port, [ipv6]:port or https://host:port; may be repeated
+    /// A node of the cluster: host:port (IPv6 in brackets) or https://host:port; may be repeated
     #[arg(long, value_name = "NODE", help_heading = "Nodes")]
     node: Vec<Node>,
     /// Whose certificates https nodes are verified with: a PEM file, or @system-ca

@@ -375,7 +375,13 @@ fn wrong_answer(number: u64, answer: &Answer) -> Option<String> {
 
 /// How often an origin got each number, and what was not as it must be.
 #[derive(Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<(HashMap<u64, u32>, Vec<String>)>>);
+pub(crate) struct Seen(Arc<Mutex<Judged>>);
+
+#[derive(Default)]
+struct Judged {
+    times: HashMap<u64, u32>,
+    wrong: Vec<String>,
+}
 
 impl Seen {
     /// Judges a request and answers it.
@@ -387,31 +393,31 @@ impl Seen {
         let expected = Ask::number(number);
         let line = format!("{} {} HTTP/1.1", expected.method, expected.target);
         let mut seen = self.0.lock().unwrap();
-        *seen.0.entry(number).or_default() += 1;
+        *seen.times.entry(number).or_default() += 1;
         if request.first_line() != line.as_bytes() {
             let found = String::from_utf8_lossy(request.first_line()).into_owned();
-            seen.1.push(format!("{number}: {found} and not {line}"));
+            seen.wrong.push(format!("{number}: {found} and not {line}"));
         }
         if request.body != expected.body {
-            seen.1.push(format!("{number}: another body"));
+            seen.wrong.push(format!("{number}: another body"));
         }
         drop(seen);
         Reply::Bytes(Response::number(number).to_bytes())
     }
 
     pub(crate) fn counts(&self) -> HashMap<u64, u32> {
-        self.0.lock().unwrap().0.clone()
+        self.0.lock().unwrap().times.clone()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().unwrap().0.len()
+        self.0.lock().unwrap().times.len()
     }
 
     #[track_caller]
     pub(crate) fn assert_all_right(&self) {
         let seen = self.0.lock().unwrap();
-        let some: Vec<_> = seen.1.iter().take(3).collect();
-        assert!(some.is_empty(), "{}: {some:#?}", seen.1.len());
+        let some: Vec<_> = seen.wrong.iter().take(3).collect();
+        assert!(some.is_empty(), "{}: {some:#?}", seen.wrong.len());
     }
 
     #[track_caller]
