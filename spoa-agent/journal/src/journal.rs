@@ -180,6 +180,16 @@ impl Journal {
         self.inner.shared.health()
     }
 
+    /// Records that [`crate::WhenFull::DropUnread`] deleted before the slowest follower had read them,
+    /// since the journal was opened.
+    #[must_use]
+    pub fn dropped_unread(&self) -> u64 {
+        self.inner
+            .shared
+            .dropped_unread
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// A reader of what is written.
     pub fn reader(&self, start: Start) -> Reader {
         Reader::live(Arc::clone(&self.inner.shared), start)

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::atomic::Ordering;
 
 use crate::Place;
 use crate::health::Fault;
@@ -37,7 +38,7 @@ impl Shared {
             return Ok(None);
         }
         let mut rest = segments.iter();
-        let (Some(_oldest), Some(next)) = (rest.next(), rest.next()) else {
+        let (Some(oldest), Some(next)) = (rest.next(), rest.next()) else {
             return Err(self.no_room(used, need, "the segment in use alone is too large"));
         };
         if self.options.when_full == WhenFull::Stop
@@ -46,7 +47,19 @@ impl Shared {
             let why = format!("the follower {name:?} has not read the oldest segment yet");
             return Err(self.no_room(used, need, &why));
         }
+        let unread = self.unread_between(oldest.base, next.base);
+        self.dropped_unread.fetch_add(unread, Ordering::Relaxed);
         Ok(segments.pop_front())
+    }
+
+    /// Records between the two places that the cursor furthest behind still needs.
+    fn unread_between(&self, begin: Place, end: Place) -> u64 {
+        let cursors = self.cursors.lock();
+        let lowest = cursors.values().min_by_key(|low| low.position);
+        lowest.map_or(0, |low| {
+            end.sequence
+                .saturating_sub(low.sequence.max(begin.sequence))
+        })
     }
 
     /// The cursor furthest behind, if it still needs a record before `end`.

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) tail: Mutex<Tail>,
     pub(crate) segments: Mutex<VecDeque<Segment>>,
     pub(crate) cursors: Mutex<BTreeMap<String, Place>>,
+    /// Records deleted before the slowest follower had read them.
+    pub(crate) dropped_unread: AtomicU64,
     faults: Mutex<Faults>,
     pub(crate) sync: Mutex<SyncControl>,
     pub(crate) sync_wake: Condvar,
@@ -142,6 +144,7 @@ impl Shared {
             tail: Mutex::new(Tail::new(options.tail_bytes, end)),
             segments: Mutex::new(segments),
             cursors: Mutex::new(cursors),
+            dropped_unread: AtomicU64::new(0),
             faults: Mutex::new(Faults::default()),
             sync: Mutex::new(SyncControl::default()),
             sync_wake: Condvar::new(),

@@ -661,6 +661,7 @@ fn drop_unread_deletes_what_a_follower_needs_and_its_reader_counts_the_loss() {
     let low = cursor.saved().unwrap().low;
     let (payloads, lost) = drain(&mut journal.reader(Start::At(low)));
     assert_eq!((payloads.len(), lost), (9, 19));
+    assert_eq!(journal.dropped_unread(), 19);
     assert_eq!(journal.stats().cursors[0].records, 28);
 }
 

@@ -54,6 +54,16 @@ fn segments_fit(config: &Config, reader: &mut Reader) {
         let way_out = "raise the first or lower the second";
         reader.disagree("journal.max_bytes", &["journal.segment_size"], why, way_out);
     }
+    let buffer = config.journal.buffer as u64;
+    if config.journal.max_bytes < buffer.saturating_mul(2) {
+        let why = format!(
+            "journal.max_bytes ({}) must be at least twice journal.buffer ({}), which may become one segment",
+            show_size(config.journal.max_bytes),
+            show_size(buffer)
+        );
+        let way_out = "raise the first or lower the second";
+        reader.disagree("journal.max_bytes", &["journal.buffer"], why, way_out);
+    }
     let frame = config.server.max_frame_size as u64;
     if segment < frame.saturating_mul(2) {
         let why = format!(

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry::throttle::Throttle;
+
 /// How often the journal is asked. Short against HAProxy's `timeout processing`.
 const INTERVAL: Duration = Duration::from_millis(20);
 
@@ -50,13 +52,41 @@ pub async fn watch(
 ) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut losses = Losses::default();
     loop {
         tokio::select! {
             () = leaving.cancelled() => break,
-            _ = ticks.tick() => publish(&ability, of(&journal.health(), ack)),
+            _ = ticks.tick() => {
+                publish(&ability, of(&journal.health(), ack));
+                losses.look(&journal);
+            }
         }
     }
     publish(&ability, Ability::Leaving);
+}
+
+/// Says that the journal deletes what a follower has not read, when it does (`when_full =
+/// "drop-unread"`); the follower itself may be far from noticing.
+#[derive(Default)]
+struct Losses {
+    told: u64,
+    throttle: Throttle,
+}
+
+impl Losses {
+    fn look(&mut self, journal: &Journal) {
+        let records = journal.dropped_unread();
+        if records > self.told
+            && let Some(suppressed) = self.throttle.admit()
+        {
+            tracing::error!(
+                records = records - self.told,
+                suppressed,
+                "the journal is over journal.max_bytes, and records were deleted that a follower had not read"
+            );
+            self.told = records;
+        }
+    }
 }
 
 fn of(health: &Health, ack: Level) -> Ability {

@@ -90,6 +90,14 @@ impl LogFile {
         serde_json::to_vec(&mark).unwrap_or_default()
     }
 
+    /// Makes every line durable.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
     /// Appends whole lines: all of them, or none.
     ///
     /// # Errors
@@ -136,6 +144,8 @@ impl LogFile {
     }
 
     fn rotate(&mut self) -> io::Result<PathBuf> {
+        // The next sync is of the new file.
+        self.sync()?;
         let old = self.free_name();
         fs::rename(&self.path, &old)?;
         let metrics = self.metrics.clone();

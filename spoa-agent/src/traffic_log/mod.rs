@@ -151,9 +151,7 @@ impl TrafficLog {
         }
         while let Err(error) = self.sink.write(&self.lines) {
             self.metrics.write_errors.inc();
-            if let Some(suppressed) = self.trouble.admit() {
-                tracing::error!(%error, suppressed, "cannot write the traffic log; trying again, nothing is lost");
-            }
+            self.complain(&error);
             if self.follower.deadline().is_some() {
                 return;
             }
@@ -165,6 +163,16 @@ impl TrafficLog {
         self.lines.clear();
         for position in self.positions.drain(..) {
             self.follower.done(position, Fate::Delivered);
+        }
+    }
+
+    fn complain(&self, error: &io::Error) {
+        if let Some(suppressed) = self.trouble.admit() {
+            tracing::error!(
+                %error,
+                suppressed,
+                "cannot write the traffic log; trying again, nothing is lost"
+            );
         }
     }
 
@@ -182,10 +190,15 @@ impl TrafficLog {
         let low = self.follower.low();
         self.written.retain(|position| *position >= low);
         // A new mark would hide the lines before it that the cursor does not know of yet.
-        if self.written.is_empty()
-            && let Sink::File(file) = &self.sink
-        {
-            self.follower.annotate(file.mark());
+        if let Sink::File(file) = &self.sink {
+            // The cursor is durable; what it calls done must be so too.
+            if let Err(error) = file.sync() {
+                self.complain(&error);
+                return;
+            }
+            if self.written.is_empty() {
+                self.follower.annotate(file.mark());
+            }
         }
         self.follower.save();
     }
