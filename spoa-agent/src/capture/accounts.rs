@@ -48,7 +48,7 @@ impl Accounts {
 
     pub(super) fn unknown_argument(&self, kind: Kind, name: &[u8]) {
         tracing::warn!(
-            message = kind.name(),
+            spoe_message = kind.name(),
             argument = %String::from_utf8_lossy(name),
             "HAProxy sends an argument that is not part of the contract, and it is skipped; write HAProxy's configuration with `spoa-agent haproxy-config`"
         );
@@ -68,7 +68,7 @@ impl Accounts {
     pub(super) fn contract_broken(&self, kind: Kind, error: &ContractError) {
         self.metrics.refused.inc(kind.half(), HalfRefusal::Contract);
         if let Some(suppressed) = self.contract.admit() {
-            tracing::error!(message = kind.name(), %error, suppressed, "half not captured");
+            tracing::error!(spoe_message = kind.name(), %error, suppressed, "half not captured");
         }
     }
 

@@ -124,7 +124,7 @@ impl Accounts {
         if let Some(suppressed) = self.complaint.admit() {
             tracing::warn!(
                 status = status.code(),
-                message,
+                said = message,
                 suppressed,
                 "HAProxy ended a connection"
             );
