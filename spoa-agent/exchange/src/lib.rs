@@ -9,13 +9,15 @@
 //! body need not be UTF-8. The types are generic over what holds the bytes: `&[u8]` while a half
 //! is still inside HAProxy's frame, [`bytes::Bytes`] (the default) once it was read from a record.
 //!
-//! Reading order: [`body`], [`headers`], [`half`], [`exchange`](mod@crate::exchange), [`record`], [`json`].
+//! Reading order: [`body`], [`headers`], [`half`], [`exchange`](mod@crate::exchange), [`record`], [`json`],
+//! [`operation`].
 
 pub mod body;
 pub mod exchange;
 pub mod half;
 pub mod headers;
 pub mod json;
+pub mod operation;
 pub mod record;
 
 pub use body::{Body, Extent};

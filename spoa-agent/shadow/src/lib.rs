@@ -12,6 +12,7 @@
 //! [`lanes`] (the order), `health` and `dispatch` (what waits, and when the target is down; pure),
 //! [`engine`] (the tasks), [`outcome`].
 
+pub mod change;
 pub mod counters;
 mod dispatch;
 pub mod engine;
@@ -25,6 +26,7 @@ pub mod sender;
 pub mod target;
 pub mod tls;
 
+pub use change::Change;
 pub use counters::Counters;
 pub use dispatch::{Bounds, Retry};
 pub use engine::{Closed, Config, Drained, Engine};
