@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use exchange::{Exchange, Gap, Half};
+use exchange::{Exchange, Gap, Half, Request};
 
 use crate::completion::Completion;
 use crate::cursor::{CursorState, OPEN_LIMIT};
@@ -35,6 +36,8 @@ pub struct PairingOptions {
     pub max_open: usize,
     /// Ids of finished exchanges that are remembered, to know a duplicate or a late half.
     pub remembered: usize,
+    /// Whether a request half that waits for its response is told at once ([`Entry::Begun`]).
+    pub announce: bool,
 }
 
 impl Default for PairingOptions {
@@ -44,6 +47,7 @@ impl Default for PairingOptions {
             max_open_bytes: 64 << 20,
             max_open: 256 << 10,
             remembered: 128 << 10,
+            announce: false,
         }
     }
 }
@@ -184,6 +188,12 @@ impl Pairing {
     /// The next exchange that is complete or given up.
     pub fn ready(&mut self) -> Option<Finished> {
         self.ready.pop_front()
+    }
+
+    /// Whether a half with this id waits for the other one.
+    #[must_use]
+    pub fn is_open(&self, id: &Bytes) -> bool {
+        self.open.contains_key(id)
     }
 
     /// The account.
@@ -349,6 +359,17 @@ impl Recent {
     reason = "nearly every entry is an exchange"
 )]
 pub enum Entry {
+    /// A request whose response is awaited. Told only with [`PairingOptions::announce`]; the exchange
+    /// comes later, under the same position, and only that counts as in hand.
+    ///
+    /// HAProxy forwards a request when the agent has it, and a response when the agent has that. So an
+    /// exchange that was told before this one began was done before this one, and no clock is needed.
+    Begun {
+        /// Where the exchange begins.
+        position: Position,
+        /// The request.
+        request: Arc<Request>,
+    },
     /// An exchange. It counts as in hand until [`ExchangeReader::done`].
     Exchange(Exchange),
     /// The mark of halves that never became records.
@@ -540,10 +561,28 @@ impl ExchangeReader {
         let time = half.time_us();
         let believable = time <= now.saturating_add(self.pairing.deadline);
         self.pairing.expire(if believable { time } else { 0 });
+        let begun = self.announced(&half);
         if self.pairing.offer(half, record.place, record.payload.len()) {
             self.completion.opened(record.place);
         }
-        None
+        begun
+            .filter(|request| self.pairing.is_open(&request.id))
+            .map(|request| Entry::Begun {
+                position: record.place.position,
+                request,
+            })
+    }
+
+    /// The request to tell of, unless its exchange follows at once or is known already.
+    fn announced(&self, half: &Half) -> Option<Arc<Request>> {
+        match half {
+            Half::Request(request)
+                if self.pairing.options.announce && !self.pairing.is_open(&request.id) =>
+            {
+                Some(Arc::new(request.clone()))
+            }
+            _ => None,
+        }
     }
 
     fn hand_out(&mut self, finished: Finished) -> Entry {

@@ -507,3 +507,55 @@ proptest! {
         prop_assert_eq!(positions.len(), run.settled.len(), "an exchange was done twice");
     }
 }
+
+/// The story that a reader with [`PairingOptions::announce`] tells: `+id` for a request that begins,
+/// `=id` for an exchange.
+fn story(reader: &mut ExchangeReader, now: u64) -> String {
+    let mut words = Vec::new();
+    while let Some(entry) = reader.next(now).unwrap() {
+        let (sign, id) = match entry {
+            Entry::Begun { request, .. } => ('+', request.id.clone()),
+            Entry::Exchange(exchange) => ('=', exchange.id().unwrap().clone()),
+            other => panic!("{other:?}"),
+        };
+        words.push(format!("{sign}{}", String::from_utf8_lossy(&id)));
+    }
+    words.join(" ")
+}
+
+#[test]
+fn a_request_that_waits_for_its_response_is_told_where_it_stands_in_the_journal() {
+    let dir = TempDir::new().unwrap();
+    let journal = Journal::open(options(dir.path())).unwrap().0;
+    for half in [
+        request("a", 1),
+        request("b", 1),
+        response("a", 2),
+        response("early", 2),
+        request("early", 2),
+        request("b", 2),
+        request("c", 3),
+        response("b", 3),
+        request("a", 4),
+    ] {
+        write(&journal, &half);
+    }
+    let options = PairingOptions {
+        announce: true,
+        ..PairingOptions::default()
+    };
+    let mut reader = ExchangeReader::new(journal.reader(Start::Oldest), options);
+    assert_eq!(story(&mut reader, 5), "+a +b =a =early +c =b");
+    assert_eq!(story(&mut reader, 5 + 61 * SECOND), "=c");
+
+    // After a restart, what is done is not told again, and what is open is.
+    let mut reader = ExchangeReader::new(journal.reader(Start::Oldest), options);
+    for _ in 0..3 {
+        if let Some(Entry::Exchange(a)) = reader.next(5).unwrap() {
+            reader.done(a.position);
+        }
+    }
+    let state = reader.state(Vec::new());
+    let mut reader = ExchangeReader::resume(&journal, state, options);
+    assert_eq!(story(&mut reader, 5), "+b =early +c =b +a");
+}

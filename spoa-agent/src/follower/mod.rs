@@ -164,6 +164,7 @@ impl Follower {
         };
         self.changed = true;
         match &entry {
+            Entry::Begun { .. } => {}
             Entry::Exchange(_) => self.metrics.read(),
             Entry::Gap(gap) => self.ledger.gap(gap),
             Entry::Lost(lost) => {

@@ -120,7 +120,7 @@ impl TrafficLog {
             match self.follower.read() {
                 Some(Entry::Exchange(exchange)) => self.line(exchange),
                 Some(Entry::Gap(gap)) => json::write_gap(&gap, 0, &mut self.lines),
-                Some(Entry::Lost(_) | Entry::Undecodable { .. }) => {}
+                Some(Entry::Begun { .. } | Entry::Lost(_) | Entry::Undecodable { .. }) => {}
                 None => return false,
             }
         }

@@ -166,6 +166,7 @@ fn exchanges<W: Write>(
                 reader.done(exchange.position);
                 printer.exchange(&exchange)?;
             }
+            Some(Entry::Begun { .. }) => {}
             Some(Entry::Gap(gap)) => printer.gap(&gap, reader.place())?,
             Some(Entry::Lost(lost)) => printer.lost(&lost),
             Some(Entry::Undecodable { place, why }) => printer.undecodable(place, &why),
