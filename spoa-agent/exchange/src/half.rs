@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::{Body, Headers};
+use crate::{Body, Headers, Pair};
 
 /// One record of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Half<B = Bytes> {
     Response(Response<B>),
     /// Not a half, but the mark that some are lost.
     Gap(Gap),
+    /// Not a half either, but what became of a whole exchange at the shadow.
+    Pair(Box<Pair<B>>),
 }
 
 /// The request half, as HAProxy received it from the client.
@@ -126,22 +128,24 @@ impl std::fmt::Display for Endpoint {
 }
 
 impl<B> Half<B> {
-    /// Unix time in microseconds: HAProxy's for a half, the agent's for a gap.
+    /// Unix time in microseconds: HAProxy's for a half, the agent's for a gap and for the end of a pair.
     #[must_use]
-    pub const fn time_us(&self) -> u64 {
+    pub fn time_us(&self) -> u64 {
         match self {
             Self::Request(request) => request.time_us,
             Self::Response(response) => response.time_us,
             Self::Gap(gap) => gap.to_us,
+            Self::Pair(pair) => pair.sending.ended_us,
         }
     }
 
     /// The exchange's id. A gap has none.
     #[must_use]
-    pub const fn id(&self) -> Option<&B> {
+    pub fn id(&self) -> Option<&B> {
         match self {
             Self::Request(request) => Some(&request.id),
             Self::Response(response) => Some(&response.id),
+            Self::Pair(pair) => Some(pair.id()),
             Self::Gap(_) => None,
         }
     }

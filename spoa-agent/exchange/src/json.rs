@@ -1,4 +1,5 @@
-//! The line of the traffic log: one JSON document for an exchange, nothing lost.
+//! The line of the traffic log: one JSON document for an exchange, nothing lost. [`write_pair`] writes that of the
+//! pair log in the same manner.
 //!
 //! Field names follow the Elastic Common Schema and OpenTelemetry where these have one. What came
 //! from a peer is bytes: it is written as a string when it is UTF-8, and as `{"base64": "…"}` in the
@@ -15,6 +16,10 @@ use serde_json::value::RawValue;
 use crate::{
     Body, Endpoint, Exchange, Extent, Gap, Header, Headers, Request, Response, Timers, Tls,
 };
+
+mod pair;
+
+pub use pair::{PairName, read_pair, write_pair};
 
 /// What a line may leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +71,7 @@ pub fn write_line(exchange: &Exchange, options: Options, out: &mut Vec<u8>) {
         write_request(request, options, &mut line);
     }
     if let Some(response) = &exchange.response {
-        write_response(response, options, &mut line);
+        write_response("response", response, options, &mut line);
     }
     line.end();
     out.push(b'\n');
@@ -88,7 +93,7 @@ pub fn write_gap(gap: &Gap, position: u64, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Reads a line that [`write_line`] wrote with bodies. `Ok(None)` for a line about a gap.
+/// Reads a line that [`write_line`] wrote with bodies. `Ok(None)` for a line about a gap or a pair.
 ///
 /// A line without bodies reads as an exchange whose bodies were not captured.
 ///
@@ -96,7 +101,7 @@ pub fn write_gap(gap: &Gap, position: u64, out: &mut Vec<u8>) {
 /// When the line is not JSON of this shape.
 pub fn read_line(line: &[u8]) -> Result<Option<Exchange>, JsonError> {
     let line: Line<'_> = serde_json::from_slice(line)?;
-    if line.event.kind == "gap" {
+    if matches!(line.event.kind.as_str(), "gap" | "pair" | "dead_letter") {
         return Ok(None);
     }
     Ok(Some(Exchange {
@@ -140,7 +145,7 @@ fn write_request(request: &Request, options: Options, line: &mut Object<'_>) {
         fields.bytes("version", &request.version);
         fields.bytes("method", &request.method);
         fields.bytes("target", &request.target);
-        write_headers(&request.headers, fields);
+        write_headers("headers", &request.headers, fields);
         write_body(&request.body, options, fields);
         if request.held {
             fields.raw("held", |out| out.extend_from_slice(b"true"));
@@ -148,8 +153,13 @@ fn write_request(request: &Request, options: Options, line: &mut Object<'_>) {
     });
 }
 
-fn write_response(response: &Response, options: Options, line: &mut Object<'_>) {
-    line.object("response", |fields| {
+fn write_response(
+    name: &'static str,
+    response: &Response,
+    options: Options,
+    line: &mut Object<'_>,
+) {
+    line.object(name, |fields| {
         fields.raw("time", |out| timestamp(response.time_us, out));
         if let Some(time) = response.request_time_us {
             fields.raw("request_time", |out| timestamp(time, out));
@@ -161,7 +171,7 @@ fn write_response(response: &Response, options: Options, line: &mut Object<'_>) 
             fields.number("server_status_code", status.into());
         }
         fields.bytes("version", &response.version);
-        write_headers(&response.headers, fields);
+        write_headers("headers", &response.headers, fields);
         write_body(&response.body, options, fields);
         write_timers(response.timers, fields);
     });
@@ -172,19 +182,12 @@ fn write_endpoint(endpoint: &Endpoint, fields: &mut Object<'_>) {
     fields.number("port", endpoint.port.into());
 }
 
-fn write_headers(headers: &Headers, fields: &mut Object<'_>) {
-    fields.raw("headers", |out| {
+fn write_headers(name: &'static str, headers: &Headers, fields: &mut Object<'_>) {
+    fields.list(name, &headers.0, |header, out| {
         out.push(b'[');
-        for (index, header) in headers.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            out.push(b'[');
-            bytes_value(&header.name, out);
-            out.push(b',');
-            bytes_value(&header.value, out);
-            out.push(b']');
-        }
+        bytes_value(&header.name, out);
+        out.push(b',');
+        bytes_value(&header.value, out);
         out.push(b']');
     });
 }
@@ -250,6 +253,19 @@ impl<'a> Object<'a> {
             let mut inner = Object::begin(out);
             write(&mut inner);
             inner.end();
+        });
+    }
+
+    fn list<T>(&mut self, name: &'static str, items: &[T], write: impl Fn(&T, &mut Vec<u8>)) {
+        self.raw(name, |out| {
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write(item, out);
+            }
+            out.push(b']');
         });
     }
 
@@ -390,10 +406,20 @@ struct Event<'a> {
     kind: String,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
+    #[serde(default)]
     position: u64,
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
+    /// What a pair's halves are read with.
+    const fn named(id: &'a RawValue) -> Self {
+        Self {
+            kind: String::new(),
+            id: Some(id),
+            position: 0,
+        }
+    }
+
     fn id(&self) -> Result<Bytes, JsonError> {
         self.id.map_or_else(|| Ok(Bytes::new()), text_or_base64)
     }

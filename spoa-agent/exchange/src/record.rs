@@ -39,6 +39,28 @@ pub enum RecordError {
     },
 }
 
+/// What a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The request half of an exchange.
+    Request,
+    /// The response half.
+    Response,
+    /// The mark that halves are lost.
+    Gap,
+    /// What became of an exchange at the shadow.
+    Pair,
+}
+
+impl Kind {
+    /// The kind of a record, without reading it. `None` for one that [`Half::decode`] refuses too, if only
+    /// because this version does not know its kind.
+    #[must_use]
+    pub fn of(record: &[u8]) -> Option<Self> {
+        decode::kind(record)
+    }
+}
+
 impl<B: AsRef<[u8]>> Half<B> {
     /// The length of the encoded record in bytes.
     #[must_use]

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use exchange::{
-    Body, Endpoint, Exchange, Extent, Gap, Half, Header, Request, Response, Timers, Tls, json,
-    record::wire,
+    Body, Dropped, Endpoint, Exchange, Extent, Gap, Half, Header, Pair, Request, Response,
+    Rewritten, Sending, Timers, Tls, Word, json,
+    record::{Kind, wire},
 };
 use proptest::{collection::vec, option, prelude::*};
 use prost::Message as _;
@@ -75,10 +76,49 @@ prop_compose! {
     }
 }
 
+fn word() -> impl Strategy<Value = Word> {
+    ".{0,12}".prop_map(Word::Owned)
+}
+
+fn items() -> impl Strategy<Value = std::ops::Range<u32>> {
+    any::<(u32, u32)>().prop_map(|(a, b)| a.min(b)..a.max(b))
+}
+
+prop_compose! {
+    fn rewritten()(target in option::of(bytes(40)), removed in headers(), added in headers(), body in option::of(body())) -> Rewritten {
+        Rewritten { target, removed, added, body }
+    }
+}
+
+prop_compose! {
+    fn sending()(
+        (attempts, due_us, began_us, ended_us) in (any::<u32>(), option::of(time()), time(), time()),
+        (connect_us, first_byte_us, end_us) in any::<(u64, Option<u64>, u64)>(),
+    ) -> Sending {
+        Sending { attempts, due_us, began_us, ended_us, connect_us, first_byte_us, end_us }
+    }
+}
+
+prop_compose! {
+    /// All halves of a pair have one id. Boxed: the strategies by value would need more stack than a test has.
+    fn pair()(
+        (position, target, api, dropped) in (any::<u64>(), word(), word(), option::of((word(), word()))),
+        (request, changes, rewritten) in (request().boxed(), vec(word(), 0..3), option::of(rewritten().boxed())),
+        (items, more) in (vec(items(), 0..3), any::<bool>()),
+        (primary, shadow, sending) in (option::of(response().boxed()), option::of(response().boxed()), sending()),
+    ) -> Pair {
+        let dropped = dropped.map(|(reason, cause)| Dropped { reason, cause });
+        let named = |it: Option<Response>| it.map(|it| Response { id: request.id.clone(), ..it });
+        let (primary, shadow) = (named(primary), named(shadow));
+        Pair { position, target, api, dropped, request, changes, rewritten, items, more, primary, shadow, sending }
+    }
+}
+
 fn half() -> impl Strategy<Value = Half> {
     prop_oneof![
         request().prop_map(Half::Request),
         response().prop_map(Half::Response),
+        pair().boxed().prop_map(|it| Half::Pair(Box::new(it))),
         (any::<(u64, u64, u64, u64)>(), ".{0,10}").prop_map(
             |((from_us, to_us, requests, responses), reason)| {
                 Half::Gap(Gap {
@@ -156,8 +196,58 @@ proptest! {
     }
 
     #[test]
+    fn the_line_of_a_pair_reads_back_as_the_pair(pair in pair().boxed(), number in any::<u64>(), time_us in time(), is_letter in any::<bool>()) {
+        let name = match is_letter {
+            true => json::PairName::Letter { number, time_us },
+            false => json::PairName::Position(number),
+        };
+        let mut line = Vec::new();
+        json::write_pair(&pair, name, json::Options::default(), &mut line);
+        prop_assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+        prop_assert_eq!(json::read_line(&line).unwrap(), None);
+        prop_assert_eq!(json::read_pair(&line).unwrap(), Some((name, pair)));
+    }
+
+    #[test]
+    fn the_line_of_an_exchange_is_no_pair(request in request()) {
+        let exchange = Exchange { request: Some(request), ..Exchange::default() };
+        let mut line = Vec::new();
+        json::write_line(&exchange, json::Options::default(), &mut line);
+        prop_assert_eq!(json::read_pair(&line).unwrap(), None);
+    }
+
+    #[test]
+    fn a_limited_body_is_never_whole_and_what_is_missing_adds_up(mut body in body(), limit in 0_usize..400) {
+        let before = body.clone();
+        body.limit(limit);
+        prop_assert!(body.content.len() <= limit && before.content.starts_with(&body.content));
+        if before.content.len() <= limit {
+            prop_assert_eq!(body, before);
+        } else {
+            prop_assert!(!body.is_whole());
+            let off = (before.content.len() - body.content.len()) as u64;
+            let total = if before.is_whole() { Some(0) } else { before.extent.missing() };
+            prop_assert_eq!(body.extent.missing(), total.map(|total| total.saturating_add(off)));
+        }
+    }
+
+    #[test]
+    fn the_kind_of_a_record_is_known_without_reading_it(half in half()) {
+        let mut out = Vec::new();
+        half.encode(&mut out);
+        let kind = match half {
+            Half::Request(_) => Kind::Request,
+            Half::Response(_) => Kind::Response,
+            Half::Gap(_) => Kind::Gap,
+            Half::Pair(_) => Kind::Pair,
+        };
+        prop_assert_eq!(Kind::of(&out), Some(kind));
+    }
+
+    #[test]
     fn any_line_is_an_exchange_or_an_error(bytes in vec(any::<u8>(), 0..200)) {
         drop(json::read_line(&bytes));
+        drop(json::read_pair(&bytes));
     }
 }
 

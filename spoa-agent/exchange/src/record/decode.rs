@@ -2,14 +2,19 @@
 //!
 //! The same parser makes a half that borrows from the record and one that shares it ([`Source`]).
 //! Fields that this version does not know are skipped, as protobuf demands, and of a field that may
-//! stand once and stands twice the last one counts. Nothing is allocated but the list of headers.
+//! stand once and stands twice the last one counts. Nothing is allocated but the list of
+//! headers, and the few words of a gap or a pair.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::RecordError;
-use crate::{Body, Endpoint, Extent, Gap, Half, Header, Headers, Request, Response, Timers, Tls};
+use super::{Kind, RecordError};
+use crate::{
+    Body, Dropped, Endpoint, Extent, Gap, Half, Header, Headers, Pair, Request, Response,
+    Rewritten, Sending, Timers, Tls, Word,
+};
 
 /// Where the bytes of a half come from: what a slice of the record becomes.
 pub(super) trait Source<'r>: Copy {
@@ -44,6 +49,21 @@ impl<'r> Source<'r> for Shared<'r> {
     }
 }
 
+/// The kind of a record. Reads no further than the fields of the record itself.
+pub(super) fn kind(record: &[u8]) -> Option<Kind> {
+    let mut kind = None;
+    for field in Fields(record) {
+        match field.ok()? {
+            (1, Value::Bytes(_)) => kind = Some(Kind::Request),
+            (2, Value::Bytes(_)) => kind = Some(Kind::Response),
+            (3, Value::Bytes(_)) => kind = Some(Kind::Gap),
+            (4, Value::Bytes(_)) => kind = Some(Kind::Pair),
+            _ => {}
+        }
+    }
+    kind
+}
+
 /// Reads a record.
 pub(super) fn record<'r, S: Source<'r>>(
     record: &'r [u8],
@@ -55,6 +75,9 @@ pub(super) fn record<'r, S: Source<'r>>(
             (1, Value::Bytes(bytes)) => half = request(bytes, source).map(Half::Request),
             (2, Value::Bytes(bytes)) => half = response(bytes, source).map(Half::Response),
             (3, Value::Bytes(bytes)) => half = gap(bytes).map(Half::Gap),
+            (4, Value::Bytes(bytes)) => {
+                half = pair(bytes, source).map(|pair| Half::Pair(Box::new(pair)));
+            }
             _ => {}
         }
     }
@@ -123,16 +146,98 @@ fn gap(message: &[u8]) -> Result<Gap, RecordError> {
             (2, Value::Varint(number)) => gap.to_us = number,
             (3, Value::Varint(number)) => gap.requests = number,
             (4, Value::Varint(number)) => gap.responses = number,
-            (5, Value::Bytes(bytes)) => {
-                let text = std::str::from_utf8(bytes);
-                gap.reason = text
-                    .map_err(|_| RecordError::Malformed("a reason is not UTF-8"))?
-                    .to_owned();
-            }
+            (5, Value::Bytes(bytes)) => gap.reason = word(bytes)?.into_owned(),
             _ => {}
         }
     }
     Ok(gap)
+}
+
+fn pair<'r, S: Source<'r>>(message: &'r [u8], source: S) -> Result<Pair<S::Bytes>, RecordError> {
+    let mut pair = Pair::default();
+    for field in Fields(message) {
+        match field? {
+            (1, Value::Varint(number)) => pair.position = number,
+            (2, Value::Bytes(bytes)) => pair.target = word(bytes)?,
+            (3, Value::Bytes(bytes)) => pair.api = word(bytes)?,
+            (4, Value::Bytes(bytes)) => pair.dropped = Some(dropped(bytes)?),
+            (5, Value::Bytes(bytes)) => pair.request = request(bytes, source)?,
+            (6, Value::Bytes(bytes)) => pair.changes.push(word(bytes)?),
+            (7, Value::Bytes(bytes)) => pair.rewritten = Some(rewritten(bytes, source)?),
+            (8, Value::Bytes(bytes)) => pair.items.push(items(bytes)?),
+            (9, Value::Varint(number)) => pair.more = number != 0,
+            (10, Value::Bytes(bytes)) => pair.primary = Some(response(bytes, source)?),
+            (11, Value::Bytes(bytes)) => pair.shadow = Some(response(bytes, source)?),
+            (12, Value::Bytes(bytes)) => pair.sending = sending(bytes)?,
+            _ => {}
+        }
+    }
+    Ok(pair)
+}
+
+fn dropped(message: &[u8]) -> Result<Dropped, RecordError> {
+    let mut dropped = Dropped::default();
+    for field in Fields(message) {
+        match field? {
+            (1, Value::Bytes(bytes)) => dropped.reason = word(bytes)?,
+            (2, Value::Bytes(bytes)) => dropped.cause = word(bytes)?,
+            _ => {}
+        }
+    }
+    Ok(dropped)
+}
+
+fn rewritten<'r, S: Source<'r>>(
+    message: &'r [u8],
+    source: S,
+) -> Result<Rewritten<S::Bytes>, RecordError> {
+    let mut rewritten = Rewritten::default();
+    for field in Fields(message) {
+        match field? {
+            (1, Value::Bytes(bytes)) => rewritten.target = Some(source.keep(bytes)),
+            (2, Value::Bytes(bytes)) => rewritten.removed.0.push(header(bytes, source)?),
+            (3, Value::Bytes(bytes)) => rewritten.added.0.push(header(bytes, source)?),
+            (4, Value::Bytes(bytes)) => rewritten.body = Some(body(bytes, source)?),
+            _ => {}
+        }
+    }
+    Ok(rewritten)
+}
+
+fn items(message: &[u8]) -> Result<Range<u32>, RecordError> {
+    let (mut first, mut count) = (0, 0_u64);
+    for field in Fields(message) {
+        match field? {
+            (1, Value::Varint(number)) => first = number,
+            (2, Value::Varint(number)) => count = number,
+            _ => {}
+        }
+    }
+    let end = first.saturating_add(count);
+    Ok(within("items.first", first)?..within("items", end)?)
+}
+
+fn sending(message: &[u8]) -> Result<Sending, RecordError> {
+    let mut sending = Sending::default();
+    for field in Fields(message) {
+        match field? {
+            (1, Value::Varint(number)) => sending.attempts = within("attempts", number)?,
+            (2, Value::Varint(number)) => sending.due_us = Some(number),
+            (3, Value::Varint(number)) => sending.began_us = number,
+            (4, Value::Varint(number)) => sending.ended_us = number,
+            (5, Value::Varint(number)) => sending.connect_us = number,
+            (6, Value::Varint(number)) => sending.first_byte_us = Some(number),
+            (7, Value::Varint(number)) => sending.end_us = number,
+            _ => {}
+        }
+    }
+    Ok(sending)
+}
+
+fn word(bytes: &[u8]) -> Result<Word, RecordError> {
+    std::str::from_utf8(bytes)
+        .map(|text| Word::Owned(text.to_owned()))
+        .map_err(|_| RecordError::Malformed("a word is not UTF-8"))
 }
 
 fn endpoint(message: &[u8]) -> Result<Endpoint, RecordError> {

@@ -4,10 +4,14 @@
 //! protobuf wants in front of an embedded message, and once into the buffer.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use crate::{Body, Endpoint, Extent, Gap, Half, Header, Request, Response, Timers, Tls};
+use crate::{
+    Body, Dropped, Endpoint, Extent, Gap, Half, Header, Pair, Request, Response, Rewritten,
+    Sending, Timers, Tls,
+};
 
 /// The length of the whole record.
 pub(super) fn length<B: AsRef<[u8]>>(half: &Half<B>) -> usize {
@@ -103,6 +107,7 @@ impl<B: AsRef<[u8]>> Message for Half<B> {
             Self::Request(request) => sink.message_always(1, request),
             Self::Response(response) => sink.message_always(2, response),
             Self::Gap(gap) => sink.message_always(3, gap),
+            Self::Pair(pair) => sink.message_always(4, pair.as_ref()),
         }
     }
 }
@@ -153,6 +158,68 @@ impl Message for Gap {
         sink.varint(3, self.requests);
         sink.varint(4, self.responses);
         sink.bytes(5, self.reason.as_bytes());
+    }
+}
+
+impl<B: AsRef<[u8]>> Message for Pair<B> {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.varint(1, self.position);
+        sink.bytes(2, self.target.as_bytes());
+        sink.bytes(3, self.api.as_bytes());
+        sink.message(4, self.dropped.as_ref());
+        sink.message_always(5, &self.request);
+        for change in &self.changes {
+            sink.bytes_always(6, change.as_bytes());
+        }
+        sink.message(7, self.rewritten.as_ref());
+        for items in &self.items {
+            sink.message_always(8, items);
+        }
+        sink.varint(9, self.more.into());
+        sink.message(10, self.primary.as_ref());
+        sink.message(11, self.shadow.as_ref());
+        sink.message_always(12, &self.sending);
+    }
+}
+
+impl Message for Dropped {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.bytes(1, self.reason.as_bytes());
+        sink.bytes(2, self.cause.as_bytes());
+    }
+}
+
+impl<B: AsRef<[u8]>> Message for Rewritten<B> {
+    fn write(&self, sink: &mut impl Sink) {
+        if let Some(target) = &self.target {
+            sink.bytes_always(1, target.as_ref());
+        }
+        for header in &self.removed {
+            sink.message_always(2, header);
+        }
+        for header in &self.added {
+            sink.message_always(3, header);
+        }
+        sink.message(4, self.body.as_ref());
+    }
+}
+
+impl Message for Range<u32> {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.varint(1, self.start.into());
+        sink.varint(2, self.end.saturating_sub(self.start).into());
+    }
+}
+
+impl Message for Sending {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.varint(1, self.attempts.into());
+        sink.optional(2, self.due_us);
+        sink.varint(3, self.began_us);
+        sink.varint(4, self.ended_us);
+        sink.varint(5, self.connect_us);
+        sink.optional(6, self.first_byte_us);
+        sink.varint(7, self.end_us);
     }
 }
 
