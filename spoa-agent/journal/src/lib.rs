@@ -50,7 +50,7 @@ pub use health::Health;
 pub use journal::{CursorLag, Journal, Stats};
 pub use options::{Level, Options, WhenFull};
 
-pub use pairing::{Entry, ExchangeReader, Finished, Pairing, PairingCounts, PairingOptions};
+pub use pairing::{Entry, ExchangeReader, Finished, Pairing, PairingCounts, PairingOptions, Want};
 pub use reader::{Item, Lost, LostReason, Reader, Record, Start};
 pub use recovery::{Cut, Damaged, Hole, Recovery};
 pub use segment::VERSION;

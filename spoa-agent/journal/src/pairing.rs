@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use exchange::{Exchange, Gap, Half, Request};
+use exchange::record::Kind;
+use exchange::{Exchange, Gap, Half, Pair, Request};
 
 use crate::completion::Completion;
 use crate::cursor::{CursorState, OPEN_LIMIT};
@@ -23,6 +24,19 @@ use crate::{Place, Position};
 const HALF_COST: usize = 1 << 10;
 const REQUEST: u8 = 1;
 const RESPONSE: u8 = 2;
+
+/// Which entries a follower has to do with. Records of the others are passed, counted in
+/// [`PairingCounts::unwanted`], and done at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Want {
+    /// [`Entry::Exchange`].
+    #[default]
+    Exchanges,
+    /// [`Entry::Pair`]. Halves are not even decoded.
+    Pairs,
+    /// Both.
+    Both,
+}
 
 /// The bounds of pairing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +52,8 @@ pub struct PairingOptions {
     pub remembered: usize,
     /// Whether a request half that waits for its response is told at once ([`Entry::Begun`]).
     pub announce: bool,
+    /// Which entries to hand out.
+    pub want: Want,
 }
 
 impl Default for PairingOptions {
@@ -48,6 +64,7 @@ impl Default for PairingOptions {
             max_open: 256 << 10,
             remembered: 128 << 10,
             announce: false,
+            want: Want::default(),
         }
     }
 }
@@ -56,7 +73,7 @@ impl Default for PairingOptions {
 /// `halves_read == 2 * paired + request_only + response_only + duplicates + undecodable + open`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PairingCounts {
-    /// Records read that are no gap and were not done before a restart.
+    /// Records read that are no gap and no pair, that were wanted, and were not done before a restart.
     pub halves_read: u64,
     /// Exchanges with both halves.
     pub paired: u64,
@@ -76,6 +93,10 @@ pub struct PairingCounts {
     pub evicted: u64,
     /// Gap records.
     pub gaps: u64,
+    /// Pair records handed out.
+    pub pairs: u64,
+    /// Records of a kind that the follower does not [`Want`].
+    pub unwanted: u64,
     /// Records that were done before a restart.
     pub skipped: u64,
     /// Records that could not be read.
@@ -134,12 +155,12 @@ impl Pairing {
     }
 
     /// Takes the half of the record at `place`, whose payload has `bytes` bytes. Returns false when
-    /// nothing will come of it: it is a duplicate, or a gap.
+    /// nothing will come of it: it is a duplicate, or no half.
     pub fn offer(&mut self, half: Half, place: Place, bytes: usize) -> bool {
         let kind = match &half {
             Half::Request(_) => REQUEST,
             Half::Response(_) => RESPONSE,
-            Half::Gap(_) => return false,
+            Half::Gap(_) | Half::Pair(_) => return false,
         };
         self.counts.halves_read += 1;
         let id = half.id().cloned().unwrap_or_default();
@@ -268,7 +289,7 @@ impl Pairing {
         match half {
             Half::Request(_) => self.counts.request_only += 1,
             Half::Response(_) => self.counts.response_only += 1,
-            Half::Gap(_) => return,
+            Half::Gap(_) | Half::Pair(_) => return,
         }
         let mut exchange = Exchange {
             position: place.position,
@@ -300,7 +321,7 @@ fn kind_of(half: &Half) -> u8 {
     match half {
         Half::Request(_) => REQUEST,
         Half::Response(_) => RESPONSE,
-        Half::Gap(_) => 0,
+        Half::Gap(_) | Half::Pair(_) => 0,
     }
 }
 
@@ -308,7 +329,7 @@ fn fill(exchange: &mut Exchange, half: Half) {
     match half {
         Half::Request(request) => exchange.request = Some(request),
         Half::Response(response) => exchange.response = Some(response),
-        Half::Gap(_) => {}
+        Half::Gap(_) | Half::Pair(_) => {}
     }
 }
 
@@ -352,6 +373,17 @@ impl Recent {
     }
 }
 
+impl Want {
+    /// A record whose kind is not known is everybody's: it is told as undecodable.
+    const fn covers(self, kind: Option<Kind>) -> bool {
+        match kind {
+            Some(Kind::Request | Kind::Response) => !matches!(self, Self::Pairs),
+            Some(Kind::Pair) => !matches!(self, Self::Exchanges),
+            Some(Kind::Gap) | None => true,
+        }
+    }
+}
+
 /// What an [`ExchangeReader`] meets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
@@ -372,6 +404,13 @@ pub enum Entry {
     },
     /// An exchange. It counts as in hand until [`ExchangeReader::done`].
     Exchange(Exchange),
+    /// What became of an exchange at the shadow. It counts as in hand until [`ExchangeReader::done`].
+    Pair {
+        /// Where its record stands: what names it.
+        place: Place,
+        /// The pair.
+        pair: Box<Pair>,
+    },
     /// The mark of halves that never became records.
     Gap(Gap),
     /// Records that cannot be read any more.
@@ -385,7 +424,8 @@ pub enum Entry {
     },
 }
 
-/// Reads the exchanges of a journal, in the order in which they are completed or given up.
+/// Reads the exchanges of a journal, in the order in which they are completed or given up, and the pairs, each at its
+/// place.
 ///
 /// Of each record it knows whether the follower is done with it, so that after a restart from
 /// [`ExchangeReader::state`] every half is met again that was not, and none that was.
@@ -396,7 +436,8 @@ pub struct ExchangeReader {
     completion: Completion,
     /// What was done before the restart.
     resumed: CursorState,
-    /// Exchanges in hand, by position, with their records.
+    want: Want,
+    /// Exchanges and pairs in hand, by position, with their records.
     in_hand: HashMap<Position, (u64, Option<u64>)>,
     counts: PairingCounts,
 }
@@ -411,6 +452,7 @@ impl ExchangeReader {
             pairing: Pairing::new(options),
             completion: Completion::new(start),
             resumed: CursorState::at(start),
+            want: options.want,
             in_hand: HashMap::new(),
             counts: PairingCounts::default(),
         }
@@ -469,7 +511,7 @@ impl ExchangeReader {
             .map(|_| ())
     }
 
-    /// The follower is done with the exchange at this position. Returns of how many records it was
+    /// The follower is done with the exchange or the pair at this position. Returns of how many records it was
     /// made, or `None` when it was not in hand.
     pub fn done(&mut self, position: Position) -> Option<u64> {
         let (first, second) = self.in_hand.remove(&position)?;
@@ -511,7 +553,7 @@ impl ExchangeReader {
         self.reader.place()
     }
 
-    /// Exchanges given out and not done.
+    /// Exchanges and pairs given out and not done.
     #[must_use]
     pub fn in_hand(&self) -> usize {
         self.in_hand.len()
@@ -525,6 +567,8 @@ impl ExchangeReader {
             halves_read: pairing.halves_read + self.counts.undecodable,
             undecodable: self.counts.undecodable,
             gaps: self.counts.gaps,
+            pairs: self.counts.pairs,
+            unwanted: self.counts.unwanted,
             skipped: self.counts.skipped,
             lost: self.counts.lost,
             ..pairing
@@ -542,12 +586,17 @@ impl ExchangeReader {
             self.counts.skipped += 1;
             return None;
         }
+        if !self.want.covers(Kind::of(&record.payload)) {
+            self.counts.unwanted += 1;
+            return None;
+        }
         // A half may wait for a minute: it must not keep a block of a thousand others in memory.
         let half = match Half::decode(&record.detached()) {
             Ok(Half::Gap(gap)) => {
                 self.counts.gaps += 1;
                 return Some(Entry::Gap(gap));
             }
+            Ok(Half::Pair(pair)) => return Some(self.hand_out_pair(record.place, pair)),
             Ok(half) => half,
             Err(error) => {
                 self.counts.undecodable += 1;
@@ -583,6 +632,13 @@ impl ExchangeReader {
             }
             _ => None,
         }
+    }
+
+    fn hand_out_pair(&mut self, place: Place, pair: Box<Pair>) -> Entry {
+        self.counts.pairs += 1;
+        self.completion.opened(place);
+        self.in_hand.insert(place.position, (place.sequence, None));
+        Entry::Pair { place, pair }
     }
 
     fn hand_out(&mut self, finished: Finished) -> Entry {

@@ -13,10 +13,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use exchange::{Exchange, Gap, Half, Request, Response};
+use exchange::{Exchange, Gap, Half, Pair, Request, Response};
 use journal::{
     CursorState, Entry, ExchangeReader, Journal, Options, Pairing, PairingCounts, PairingOptions,
-    Place, Start,
+    Place, Start, Want,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -321,6 +321,92 @@ fn gaps_and_records_that_are_no_halves_are_handed_on_and_counted() {
     );
     assert!(balanced(counts));
     assert_eq!(reader.low(), reader.place());
+}
+
+/// A journal with an exchange, a pair of it between its halves, and a gap.
+fn journal_with_a_pair(dir: &TempDir) -> (Journal, Pair) {
+    let journal = Journal::open(options(dir.path())).unwrap().0;
+    let pair = Pair {
+        position: 7,
+        ..Pair::default()
+    };
+    for half in [
+        request("a", SECOND),
+        Half::Pair(Box::new(pair.clone())),
+        response("a", SECOND),
+        Half::Gap(Gap::default()),
+    ] {
+        write(&journal, &half);
+    }
+    while journal.try_commit() < journal.appended() {}
+    (journal, pair)
+}
+
+fn entries(journal: &Journal, want: Want) -> (ExchangeReader, Vec<Entry>) {
+    let options = PairingOptions {
+        want,
+        ..PairingOptions::default()
+    };
+    let mut reader = ExchangeReader::new(journal.reader(Start::Oldest), options);
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.next(SECOND).unwrap() {
+        entries.push(entry);
+    }
+    (reader, entries)
+}
+
+#[test]
+fn who_wants_exchanges_only_does_not_see_pairs_and_is_done_with_them() {
+    let dir = TempDir::new().unwrap();
+    let (journal, _) = journal_with_a_pair(&dir);
+    let (mut reader, entries) = entries(&journal, Want::Exchanges);
+    let [Entry::Exchange(exchange), Entry::Gap(_)] = &entries[..] else {
+        panic!("{entries:?}")
+    };
+    assert_eq!(shape(exchange), (0, true, true));
+    assert_eq!((reader.counts().unwanted, reader.counts().pairs), (1, 0));
+    assert!(balanced(reader.counts()));
+    reader.done(0);
+    assert_eq!(reader.low(), reader.place());
+}
+
+#[test]
+fn who_wants_pairs_only_waits_for_no_half_and_meets_a_pair_again_until_it_is_done() {
+    let dir = TempDir::new().unwrap();
+    let (journal, pair) = journal_with_a_pair(&dir);
+    let (mut reader, entries) = entries(&journal, Want::Pairs);
+    let [Entry::Pair { place, pair: found }, Entry::Gap(_)] = &entries[..] else {
+        panic!("{entries:?}")
+    };
+    assert_eq!((**found).clone(), pair);
+    assert_eq!(place.sequence, 1);
+    let counts = reader.counts();
+    assert_eq!((counts.unwanted, counts.pairs, counts.open), (2, 1, 0));
+    assert_eq!((reader.in_hand(), reader.low()), (1, *place));
+    let options = PairingOptions {
+        want: Want::Pairs,
+        ..PairingOptions::default()
+    };
+    let mut again = ExchangeReader::resume(&journal, reader.state(Vec::new()), options);
+    assert!(matches!(
+        again.next(SECOND).unwrap(),
+        Some(Entry::Pair { .. })
+    ));
+    assert_eq!(reader.done(place.position), Some(1));
+    assert_eq!(reader.low(), reader.place());
+    let mut after = ExchangeReader::resume(&journal, reader.state(Vec::new()), options);
+    assert_eq!(after.next(SECOND).unwrap(), None);
+}
+
+#[test]
+fn a_pair_is_never_taken_for_a_half_of_its_exchange() {
+    let dir = TempDir::new().unwrap();
+    let (journal, _) = journal_with_a_pair(&dir);
+    let (_, entries) = entries(&journal, Want::Both);
+    let [Entry::Pair { .. }, Entry::Exchange(exchange), Entry::Gap(_)] = &entries[..] else {
+        panic!("{entries:?}")
+    };
+    assert_eq!(shape(exchange), (0, true, true));
 }
 
 /// What happens to one exchange.
