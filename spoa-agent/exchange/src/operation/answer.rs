@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 
+mod read;
+
+pub use read::{Said, error_type, read, read_some, said, status};
+
 /// What an answer says of the documents of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -29,7 +33,8 @@ pub struct Answered {
     pub version: Option<u64>,
     /// What was done.
     pub result: Done,
-    /// The error's `type`, for example `version_conflict_engine_exception`.
+    /// The error's `type`, for example `version_conflict_engine_exception`. Empty when there is an error
+    /// that has none.
     pub error: Option<Bytes>,
 }
 

@@ -12,6 +12,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 pub mod answer;
+pub mod bulk;
 pub mod content;
 
 /// What a request means.
