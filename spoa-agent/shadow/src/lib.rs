@@ -8,10 +8,11 @@
 //! Delivery is at least once. An exchange is sent again after a failure, also when the target may have
 //! done it; [`Delivered::attempts`] says so.
 //!
-//! Reading order: [`target`], [`outgoing`] and [`incoming`] (bytes, pure), [`sender`] (one connection),
+//! Reading order: [`rules`] (what is meant for a target, pure), [`target`], [`outgoing`] and [`incoming`] (bytes, pure), [`sender`] (one connection),
 //! [`lanes`] (the order), `health` and `dispatch` (what waits, and when the target is down; pure),
 //! [`engine`] (the tasks), [`outcome`].
 
+mod cell;
 pub mod change;
 pub mod counters;
 mod dispatch;
@@ -22,10 +23,12 @@ pub mod lanes;
 pub mod outcome;
 pub mod outgoing;
 mod quiet;
+pub mod rules;
 pub mod sender;
 pub mod target;
 pub mod tls;
 
+pub use cell::Cell;
 pub use change::Change;
 pub use counters::Counters;
 pub use dispatch::{Bounds, Retry};
