@@ -13,6 +13,7 @@
 //! [`engine`] (the tasks), [`outcome`].
 
 mod cell;
+pub mod anchor;
 pub mod change;
 pub mod counters;
 mod dispatch;
