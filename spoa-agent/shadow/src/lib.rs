@@ -21,6 +21,7 @@ pub mod engine;
 mod health;
 pub mod incoming;
 pub mod lanes;
+pub mod order;
 pub mod outcome;
 pub mod outgoing;
 pub mod pace;
