@@ -30,6 +30,7 @@ pub mod rules;
 pub mod sender;
 pub mod target;
 pub mod tls;
+pub mod tokens;
 
 pub use cell::Cell;
 pub use change::Change;
