@@ -25,6 +25,7 @@ pub mod order;
 pub mod outcome;
 pub mod outgoing;
 pub mod pace;
+pub mod plan;
 mod quiet;
 pub mod rules;
 pub mod sender;

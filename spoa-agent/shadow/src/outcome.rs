@@ -36,6 +36,10 @@ pub enum Filtered {
     NoRequest,
     /// A `CONNECT` asks for a tunnel, which is no request to a search cluster.
     Tunnel,
+    /// The primary refused it.
+    Refused,
+    /// It changed nothing on the primary.
+    NoEffect,
 }
 
 /// Why an exchange is lost to the target.
@@ -46,6 +50,8 @@ pub enum Dropped {
     BodyCut,
     /// Nothing of its body was captured.
     BodyNotCaptured,
+    /// The primary chose the ids of its documents, and the answer does not tell them.
+    IdUnknown,
     /// HTTP/1.1 has no way to say it.
     Unsendable(Unsendable),
     /// It failed again and again while the target answered others.
@@ -107,6 +113,8 @@ impl Filtered {
         match self {
             Self::NoRequest => "no request",
             Self::Tunnel => "tunnel",
+            Self::Refused => "refused",
+            Self::NoEffect => "no effect",
         }
     }
 }
@@ -118,6 +126,7 @@ impl Dropped {
         match self {
             Self::BodyCut => "body cut",
             Self::BodyNotCaptured => "body not captured",
+            Self::IdUnknown => "id unknown",
             Self::Unsendable(_) => "unsendable",
             Self::Poison { .. } => "poison",
         }
