@@ -4,16 +4,81 @@
 //! orders requests by what their operations touch, pins the ids that the primary generated, and leaves
 //! out what the primary refused.
 //!
-//! What is not understood is treated safely: a path that nobody knows is a read when its method only
-//! reads, and otherwise a write to everything it may reach.
+//! # What is recognised
+//!
+//! - Documents: `_doc`, `_create`, `_update`, `_source`, `_termvectors`, `_bulk` (also `_bulk/stream`), `_mget`,
+//!   `_mtermvectors`, and the paths with a mapping type of Elasticsearch 6 and 7: `/{index}/{type}/{id}`,
+//!   `/{index}/{type}/{id}/_update`, `/{index}/{type}/_bulk`, ...
+//! - By query: `_update_by_query`, `_delete_by_query`, `_reindex`, `_rethrottle`.
+//! - Searches: `_search`, `_msearch`, templates, `_count`, `_explain`, `_validate`, `_field_caps`, `_rank_eval`, SQL, PPL, EQL, ES|QL, ...;
+//!   scrolls, points in time and asynchronous searches of both families.
+//! - Indices, aliases, data streams, templates, pipelines, stored scripts, snapshots, the cluster, nodes, tasks, `_cat`.
+//! - Modules and plugins: life cycles, transforms, rollups, replication, security, machine learning, alerting and others below `_xpack`,
+//!   `_plugins` and `_opendistro`, most of them by a row for the whole family.
+//!
+//! # What changes the meaning
+//!
+//! | | |
+//! |---|---|
+//! | `refresh` | [`Operation::refresh`], for reads in real time, too |
+//! | `routing`, `parent` | [`Document::routing`] |
+//! | `if_seq_no`, `if_primary_term`, `version`, `version_type` | [`Document::condition`] |
+//! | `op_type=create` | [`Action::Create`] |
+//! | `realtime=false` | a read of the index as searches see it: [`Reach::Indices`] |
+//! | `index`, `type`, `id` | what the path of a document leaves open |
+//! | the body of `_mget`, `_mtermvectors`, `_bulk` | [`Operation::documents`] |
+//! | the body of `_update` | [`Document::scripted`] |
+//! | the body of `_reindex`, `_msearch`, `_aliases` | [`Operation::indices`] |
+//! | `aliases` in a body that creates an index | [`Operation::indices`]: names that mean something else from then on |
+//!
+//! # What is in doubt
+//!
+//! The wider reading is taken, since it costs time only:
+//!
+//! - A path that no row of the table fits, or a method that its row does not take, is [`Api::Unknown`]: a read for `GET`, `HEAD` and `OPTIONS`,
+//!   otherwise a write. It reaches the indices that the path begins with, or the cluster when it begins with a word of an API,
+//!   with an empty segment, or not with a slash.
+//! - A body that is not whole, or is not what its API takes, or is not JSON: a `_bulk`, `_mget`, `_msearch` or `_reindex` reaches all indices, because
+//!   its items may name any; an `_update` counts as scripted; `_aliases`, and the creation of an index, reach the cluster.
+//! - An index that is named by date math or an alias keeps that name; which index it is, the answer tells.
+//!
+//! An operation copies the names that it needs, and so does not keep the request's memory.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::Request;
+
 pub mod answer;
 pub mod bulk;
 pub mod content;
+
+mod api;
+mod indices;
+mod meaning;
+mod named;
+mod table;
+mod target;
+
+pub use api::{Api, NoSuchApi};
+pub use indices::Indices;
+
+/// What a request means to the cluster. Never fails: what is not understood gets the wider reading.
+///
+/// Fast for all but the APIs whose bodies are read: well under a microsecond.
+#[must_use]
+pub fn read(request: &Request) -> Operation {
+    meaning::read(request)
+}
+
+/// Whether the cluster may answer the request before it has done what the request asks:
+/// `wait_for_completion=false` on a by-query operation or a `_forcemerge`, and a snapshot or restore without
+/// `wait_for_completion=true`. What comes after its answer is then not after its effects.
+#[must_use]
+pub fn is_answered_early(request: &Request) -> bool {
+    meaning::is_answered_early(request)
+}
 
 /// What a request means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +97,14 @@ pub struct Operation {
     pub documents: Vec<Document>,
     /// Whether it makes writes visible to searches.
     pub refresh: Refresh,
+}
+
+impl Operation {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.access == Access::Read
+    }
 }
 
 /// Whether an operation can change anything.
@@ -54,14 +127,6 @@ pub enum Reach {
     Indices,
     /// All indices, aliases, templates and settings.
     Cluster,
-}
-
-/// Which indices an operation names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Indices {
-    /// The expressions between the commas, percent-decoded: names, aliases, patterns with `*`, exclusions
-    /// with `-`, date math in `<>`. Empty, or holding `_all` or `*`: all of them.
-    pub names: Vec<Bytes>,
 }
 
 /// Whether an operation makes writes visible to searches (`refresh`).
@@ -135,16 +200,4 @@ pub enum Condition {
     /// `version` with `version_type` `external`, `external_gt` or `external_gte`: the client's own counting, which means the same
     /// on every cluster.
     External,
-}
-
-/// An API of the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Api {
-    /// `_search`.
-    Search,
-    /// `_bulk`.
-    Bulk,
-    /// A path that nobody knows.
-    Unknown,
 }
