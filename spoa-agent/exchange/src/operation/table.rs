@@ -380,6 +380,10 @@ const ROWS: &[Row] = &[
     (DELETE,            "/_snapshot/{any}/{any}",                    SnapshotDelete,        Write, All),
     (POST,              "/_snapshot/{any}/{any}/_restore",           SnapshotRestore,       Write, All),
     (POST,              "/_snapshot/{any}/{any}/_mount",             SearchableSnapshots,   Write, All),
+    (POST,              "/_snapshot/{any}/_verify",                  Snapshot,              Write, All),
+    (POST,              "/_snapshot/{any}/_cleanup",                 Snapshot,              Write, All),
+    (POST,              "/_snapshot/{any}/_analyze",                 Snapshot,              Write, All),
+    (POST,              "/_snapshot/{any}/_verify_integrity",        Snapshot,              Write, All),
     (GET,               "/_snapshot/**",                             Snapshot,              Read,  All),
     (PUT | POST | DELETE, "/_snapshot/**",                           Snapshot,              Write, All),
     (POST,              "/_remotestore/_restore",                    SnapshotRestore,       Write, All),
@@ -708,4 +712,63 @@ fn find_as<'a>(method: Methods, segments: &[&'a [u8]]) -> Option<Found<'a>> {
         .without_word
         .iter()
         .find_map(|route| route.take(method, segments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::target::{OPTIONS, Target};
+
+    /// A path that the pattern takes.
+    fn sample(pattern: &str) -> String {
+        pattern
+            .replace("{index}", "i")
+            .replace("{alias}", "a")
+            .replace("{target}", "j")
+            .replace("{type}", "t")
+            .replace("{id}", "1")
+            .replace("{any}", "x")
+            .replace("**", "x/y/z")
+    }
+
+    #[test]
+    fn no_row_is_hidden_by_another() {
+        let mut hidden = Vec::new();
+        for row @ (methods, pattern, api, access, reach) in ROWS {
+            for method in [GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS] {
+                if methods & method == 0 {
+                    continue;
+                }
+                let path = sample(pattern);
+                let target = Target::read(path.as_bytes());
+                let route = find(method, &target.path).unwrap().route;
+                if (route.api, route.access, route.reach) != (*api, *access, *reach) {
+                    hidden.push(row);
+                }
+            }
+        }
+        assert!(hidden.is_empty(), "{hidden:#?}");
+    }
+
+    #[test]
+    fn no_two_rows_take_the_same_method_and_pattern() {
+        let mut seen = HashMap::new();
+        for (methods, pattern, ..) in ROWS {
+            let taken: &mut Methods = seen.entry(pattern).or_default();
+            assert_eq!(*taken & methods, 0, "{pattern}");
+            *taken |= methods;
+        }
+    }
+
+    #[test]
+    fn a_path_of_an_api_is_never_taken_for_an_index() {
+        for path in ["/_search", "/_newthing", "/_doc/1"] {
+            let target = Target::read(path.as_bytes());
+            let found = find(PUT, &target.path);
+            assert!(
+                found.is_none_or(|found| found.index == [None, None]),
+                "{path}"
+            );
+        }
+    }
 }
