@@ -18,10 +18,12 @@
 //! `host`, so such a request always keeps its own `host`.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use exchange::{Header, Request};
 
-use crate::Secret;
+use crate::identity::sigv4;
+use crate::{Authorization, Identity};
 
 /// What the follower changes in a request.
 #[derive(Clone, Debug)]
@@ -30,8 +32,8 @@ pub struct Rewrite {
     pub id_header: FieldName,
     /// The `host` that the target sees.
     pub host: HostHeader,
-    /// The follower's own `authorization`, in place of the client's.
-    pub authorization: Option<Secret>,
+    /// Who the follower is, in place of who the client is.
+    pub identity: Identity,
     /// Fields that the target does not get.
     pub drop: Vec<FieldName>,
 }
@@ -41,7 +43,7 @@ impl Default for Rewrite {
         Self {
             id_header: FieldName("x-capture-id".into()),
             host: HostHeader::Captured,
-            authorization: None,
+            identity: Identity::default(),
             drop: Vec::new(),
         }
     }
@@ -104,7 +106,7 @@ pub enum Unsendable {
 
 /// Appends the head of `request` to `out`. The bytes of the body are to follow it as they are.
 ///
-/// `authority` is the target's, for a request without `host`.
+/// `authority` is the target's, for a request without `host`. `now` is for signatures, which soon expire.
 ///
 /// # Errors
 /// When the request cannot be said in HTTP/1.1. `out` then holds a part of it.
@@ -112,6 +114,7 @@ pub(crate) fn write_head(
     request: &Request,
     rewrite: &Rewrite,
     authority: &str,
+    now: SystemTime,
     out: &mut Vec<u8>,
 ) -> Result<(), Unsendable> {
     if !is_token(&request.method) {
@@ -120,25 +123,33 @@ pub(crate) fn write_head(
     if request.target.is_empty() || contains(&request.target, |b| b <= b' ' || b == 0x7f) {
         return Err(Unsendable::Target);
     }
+    let begin = out.len();
     out.extend_from_slice(&request.method);
     out.push(b' ');
     out.extend_from_slice(&request.target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    Fields::new(request, rewrite, authority).write(out)?;
+    let authorization = rewrite.identity.authorization.load();
+    Fields::new(request, rewrite, &authorization, authority).write(out)?;
+    if let Authorization::SigV4(signer) = &*authorization {
+        signer.sign(out, begin, &request.body.content, now);
+    }
     out.extend_from_slice(b"\r\n");
     Ok(())
 }
 
 /// Appends the head of a request that asks nothing but whether the target lives.
-pub(crate) fn write_probe(rewrite: &Rewrite, authority: &str, out: &mut Vec<u8>) {
+pub(crate) fn write_probe(rewrite: &Rewrite, authority: &str, now: SystemTime, out: &mut Vec<u8>) {
+    let begin = out.len();
     let host = match &rewrite.host {
         HostHeader::Fixed(value) => &value.0,
         HostHeader::Captured | HostHeader::Target => authority.as_bytes(),
     };
     out.extend_from_slice(b"HEAD / HTTP/1.1\r\n");
     put(out, b"host", host);
-    if let Some(secret) = &rewrite.authorization {
-        put(out, b"authorization", secret.expose());
+    match &*rewrite.identity.authorization.load() {
+        Authorization::None => {}
+        Authorization::Value(secret) => put(out, b"authorization", secret.expose()),
+        Authorization::SigV4(signer) => signer.sign(out, begin, b"", now),
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -147,6 +158,7 @@ pub(crate) fn write_probe(rewrite: &Rewrite, authority: &str, out: &mut Vec<u8>)
 struct Fields<'a> {
     request: &'a Request,
     rewrite: &'a Rewrite,
+    authorization: &'a Authorization,
     authority: &'a str,
     /// Fields that `connection` names: they ended at HAProxy's connection.
     named: Vec<&'a [u8]>,
@@ -159,10 +171,16 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn new(request: &'a Request, rewrite: &'a Rewrite, authority: &'a str) -> Self {
+    fn new(
+        request: &'a Request,
+        rewrite: &'a Rewrite,
+        authorization: &'a Authorization,
+        authority: &'a str,
+    ) -> Self {
         let mut fields = Self {
             request,
             rewrite,
+            authorization,
             authority,
             named: Vec::new(),
             host_captured: false,
@@ -249,7 +267,7 @@ impl<'a> Fields<'a> {
                 }
                 Ok(())
             }
-            Kind::Authorization if self.rewrite.authorization.is_some() => {
+            Kind::Authorization if *self.authorization != Authorization::None => {
                 if !self.authorization_done {
                     self.put_authorization(&header.name, out);
                 }
@@ -260,6 +278,14 @@ impl<'a> Fields<'a> {
     }
 
     fn is_dropped(&self, name: &[u8]) -> bool {
+        let is_signing = matches!(*self.authorization, Authorization::SigV4(_));
+        if is_signing
+            && sigv4::OWN_FIELDS
+                .iter()
+                .any(|own| own.eq_ignore_ascii_case(name))
+        {
+            return true;
+        }
         self.named
             .iter()
             .any(|named| named.eq_ignore_ascii_case(name))
@@ -292,7 +318,8 @@ impl<'a> Fields<'a> {
     }
 
     fn put_authorization(&mut self, name: &[u8], out: &mut Vec<u8>) {
-        if let Some(secret) = &self.rewrite.authorization {
+        // A signature is written when everything that it signs is there.
+        if let Authorization::Value(secret) = self.authorization {
             put(out, name, secret.expose());
         }
         self.authorization_done = true;
@@ -447,6 +474,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::identity::Credentials;
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn own(value: &[u8]) -> Identity {
+        Identity::new(Authorization::read(&Credentials::Value, value).unwrap())
+    }
 
     fn request(method: &str, target: &[u8], headers: &[(&[u8], &[u8])], body: &[u8]) -> Request {
         Request {
@@ -471,7 +505,7 @@ mod tests {
 
     fn head_by(rewrite: &Rewrite, request: &Request) -> String {
         let mut out = Vec::new();
-        write_head(request, rewrite, "shadow:9200", &mut out).unwrap();
+        write_head(request, rewrite, "shadow:9200", NOW, &mut out).unwrap();
         out.escape_ascii()
             .to_string()
             .replace("\\r\\n", "\n")
@@ -615,7 +649,7 @@ mod tests {
     #[test]
     fn the_own_identity_takes_the_place_of_the_clients() {
         let rewrite = Rewrite {
-            authorization: Some(Secret::new("Basic own").unwrap()),
+            identity: own(b"Basic own"),
             ..Rewrite::default()
         };
         let captured: &[(&[u8], &[u8])] = &[
@@ -634,6 +668,47 @@ mod tests {
             "GET / HTTP/1.1\nhost: h\nx-capture-id: id-1\nauthorization: Basic own\n\n"
         );
         assert!(!format!("{rewrite:?}").contains("own"));
+    }
+
+    #[test]
+    fn a_signature_stands_last_and_takes_the_place_of_the_clients() {
+        let file = b"aws_access_key_id = A\naws_secret_access_key = hush";
+        let credentials = Credentials::SigV4 {
+            region: "r".into(),
+            service: "es".into(),
+        };
+        let rewrite = Rewrite {
+            identity: Identity::new(Authorization::read(&credentials, file).unwrap()),
+            ..Rewrite::default()
+        };
+        let captured: &[(&[u8], &[u8])] = &[
+            (b"authorization", b"AWS4-HMAC-SHA256 theirs"),
+            (b"X-Amz-Date", b"theirs"),
+            (b"x-amz-security-token", b"theirs"),
+            (b"host", b"h"),
+        ];
+        let head = head_by(&rewrite, &request("GET", b"/", captured, b""));
+        let lines: Vec<&str> = head.lines().collect();
+        assert_eq!(
+            lines[1..4],
+            [
+                "host: h",
+                "x-capture-id: id-1",
+                "x-amz-date: 19700101T000000Z"
+            ]
+        );
+        assert!(
+            lines[5].starts_with("authorization: AWS4-HMAC-SHA256 Credential=A/19700101/r/es/")
+        );
+        assert_eq!((lines.len(), lines[6]), (7, ""));
+        let mut probe = Vec::new();
+        write_probe(&rewrite, "h", NOW, &mut probe);
+        let probe = String::from_utf8(probe).unwrap();
+        assert!(
+            probe.contains("SignedHeaders=host;x-amz-content-sha256;x-amz-date,"),
+            "{probe}"
+        );
+        assert!(probe.ends_with("\r\n\r\n"));
     }
 
     #[test]
@@ -687,7 +762,7 @@ mod tests {
     #[test]
     fn what_would_begin_another_line_or_request_is_refused() {
         let refused = |request: &Request| {
-            write_head(request, &Rewrite::default(), "t", &mut Vec::new()).unwrap_err()
+            write_head(request, &Rewrite::default(), "t", NOW, &mut Vec::new()).unwrap_err()
         };
         for method in ["", "GE T", "GET\r\n"] {
             assert_eq!(
@@ -755,7 +830,7 @@ mod tests {
             let fields: Vec<(&[u8], &[u8])> = fields.iter().map(|(n, v)| (&n[..], &v[..])).collect();
             let request = request(&method, &target, &fields, &body);
             let mut out = Vec::new();
-            if write_head(&request, &Rewrite::default(), "t", &mut out).is_ok() {
+            if write_head(&request, &Rewrite::default(), "t", NOW, &mut out).is_ok() {
                 let text = out.escape_ascii().to_string();
                 prop_assert_eq!(text.matches("\\r\\n\\r\\n").count(), 1);
                 prop_assert!(text.ends_with("\\r\\n\\r\\n"));

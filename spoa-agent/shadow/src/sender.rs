@@ -14,7 +14,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, BytesMut};
 use exchange::Request;
@@ -169,7 +169,8 @@ impl Route {
     /// Prepares connections to `target`; nothing is connected yet.
     ///
     /// # Errors
-    /// When the target is `https` and the certificate authorities cannot be read.
+    /// When the target is `https` and the certificate authorities, or the follower's own certificate, cannot be
+    /// read.
     pub fn new(
         target: Target,
         trust: &Trust,
@@ -178,9 +179,10 @@ impl Route {
         limits: AnswerLimits,
         counters: Arc<Counters>,
     ) -> Result<Self, TrustError> {
+        let certificate = rewrite.identity.certificate.as_ref();
         let tls = match target.server_name() {
             Some(name) if target.is_encrypted() => {
-                let connector = TlsConnector::from(crate::tls::client_config(trust)?);
+                let connector = TlsConnector::from(crate::tls::client_config(trust, certificate)?);
                 Some((TlsConnectorDebug(connector), name))
             }
             _ => None,
@@ -283,6 +285,7 @@ impl Sender {
             request,
             &self.route.rewrite,
             &self.route.authority,
+            SystemTime::now(),
             &mut head,
         );
         let sent = match written {
@@ -309,7 +312,12 @@ impl Sender {
     pub async fn probe(&mut self, limit: Duration) -> Sent {
         let mut head = std::mem::take(&mut self.head);
         head.clear();
-        write_probe(&self.route.rewrite, &self.route.authority, &mut head);
+        write_probe(
+            &self.route.rewrite,
+            &self.route.authority,
+            SystemTime::now(),
+            &mut head,
+        );
         count(&self.route.counters.probes);
         let outgoing = Outgoing {
             head: &head,

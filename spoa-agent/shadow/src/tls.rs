@@ -9,6 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::ClientCertificate;
+use crate::identity::CertificateError;
+
 /// Which certificates of the target are accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
@@ -39,13 +42,19 @@ pub enum TrustError {
         /// The file, or the system's store.
         place: String,
     },
+    /// The follower's own certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// rustls refused what it was given.
     #[error("cannot set up TLS: {0}")]
     Setup(#[from] rustls::Error),
 }
 
 /// A client configuration for HTTP/1.1, made once for all connections: they share its session tickets.
-pub(crate) fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TrustError> {
+pub(crate) fn client_config(
+    trust: &Trust,
+    certificate: Option<&ClientCertificate>,
+) -> Result<Arc<ClientConfig>, TrustError> {
     // The provider is named, so that another crate's choice of a process default changes nothing here.
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -60,7 +69,13 @@ pub(crate) fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TrustErr
                 .with_custom_certificate_verifier(Arc::new(AcceptAnyone::new(&provider)))
         }
     };
-    let mut config = builder.with_no_client_auth();
+    let mut config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(certificate) => {
+            let (chain, key) = certificate.load()?;
+            builder.with_client_auth_cert(chain, key)?
+        }
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -150,11 +165,11 @@ mod tests {
 
     #[test]
     fn a_ca_file_that_is_missing_or_holds_no_certificate_is_an_error_that_names_it() {
-        let message = client_config(&Trust::CaFile("no/such/file.pem".into()))
+        let message = client_config(&Trust::CaFile("no/such/file.pem".into()), None)
             .unwrap_err()
             .to_string();
         assert!(message.contains("no/such/file.pem"), "{message}");
-        let message = client_config(&Trust::CaFile("Cargo.toml".into()))
+        let message = client_config(&Trust::CaFile("Cargo.toml".into()), None)
             .unwrap_err()
             .to_string();
         assert!(

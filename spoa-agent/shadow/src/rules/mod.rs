@@ -66,6 +66,7 @@ use crate::Change;
 use condition::{Extent, Judged, When};
 pub use error::{RuleError, RuleErrors};
 use headers::HeaderRules;
+pub(crate) use path::decoded as percent_decoded;
 use rename::Rename;
 pub use rename::Unrenamable;
 use sample::{By, Share};

@@ -109,7 +109,7 @@ pub(super) fn list(target: &[u8], range: Range<usize>) -> Vec<Range<usize>> {
 }
 
 /// The bytes that percent-encoding stands for. What is not one stays as it is.
-pub(super) fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
     if !raw.contains(&b'%') {
         return Cow::Borrowed(raw);
     }

@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::PrivateKeyDer;
-use shadow::{Engine, Rewrite, Route, Secret, SendError, Sender, Target, Trust};
+use shadow::{
+    Authorization, ClientCertificate, Engine, Identity, Rewrite, Route, Secret, SendError, Sender,
+    Target, Trust,
+};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tracing_subscriber::fmt::MakeWriter;
@@ -17,10 +21,21 @@ use crate::origin::{Talk, Told, config, exchange, ok, request};
 struct Secured {
     port: u16,
     authority: tempfile::NamedTempFile,
+    /// A certificate by the same authority, and its key.
+    client: (tempfile::NamedTempFile, tempfile::NamedTempFile),
 }
 
 /// A target whose certificate for `localhost` is signed by an authority of its own.
 async fn secured_target() -> Secured {
+    target_that_wants(None).await
+}
+
+/// One that lets in only who shows a certificate of that authority.
+async fn target_that_asks() -> Secured {
+    target_that_wants(Some(())).await
+}
+
+async fn target_that_wants(client: Option<()>) -> Secured {
     let authority_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -33,11 +48,25 @@ async fn secured_target() -> Secured {
         .signed_by(&key, &issuer)
         .unwrap();
 
+    let client_key = KeyPair::generate().unwrap();
+    let client_certificate = CertificateParams::new(vec!["spoa-agent".to_owned()])
+        .unwrap()
+        .signed_by(&client_key, &issuer)
+        .unwrap();
+
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der().clone()).unwrap();
+    let verifier = match client {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(()) => WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+            .build()
+            .unwrap(),
+    };
     let server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(
             vec![certificate.der().clone()],
             PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
@@ -58,20 +87,51 @@ async fn secured_target() -> Secured {
             });
         }
     });
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(authority.pem().as_bytes()).unwrap();
     Secured {
         port,
-        authority: file,
+        authority: file(&authority.pem()),
+        client: (
+            file(&client_certificate.pem()),
+            file(&client_key.serialize_pem()),
+        ),
+    }
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn certificate(secured: &Secured, key_of: &Secured) -> ClientCertificate {
+    ClientCertificate {
+        certificates: secured.client.0.path().to_owned(),
+        key: key_of.client.1.path().to_owned(),
     }
 }
 
 fn sender(host: &str, secured: &Secured, trust: &Trust) -> Sender {
+    sender_with(host, secured, trust, None)
+}
+
+fn sender_with(
+    host: &str,
+    secured: &Secured,
+    trust: &Trust,
+    certificate: Option<ClientCertificate>,
+) -> Sender {
+    let rewrite = Rewrite {
+        identity: Identity {
+            certificate,
+            ..Identity::default()
+        },
+        ..Rewrite::default()
+    };
     let target = Target::parse(&format!("https://{host}:{}", secured.port)).unwrap();
     let route = Route::new(
         target,
         trust,
-        Rewrite::default(),
+        rewrite,
         shadow::Timeouts::default(),
         shadow::AnswerLimits::default(),
         Arc::default(),
@@ -127,6 +187,52 @@ async fn any_certificate_is_accepted_only_when_asked_for() {
     assert_eq!(Trust::default(), Trust::System);
 }
 
+#[tokio::test]
+async fn a_target_that_asks_for_a_certificate_gets_the_followers() {
+    let secured = target_that_asks().await;
+    let trust = Trust::CaFile(secured.authority.path().to_owned());
+    let own = certificate(&secured, &secured);
+    own.check().unwrap();
+    let mut known = sender_with("localhost", &secured, &trust, Some(own));
+    for _ in 0..2 {
+        let sent = known.send(&request("GET", b"/")).await;
+        assert_eq!(sent.result.unwrap().status, 200);
+    }
+    let other = secured_target().await;
+    let stranger = certificate(&other, &other);
+    for certificate in [None, Some(stranger)] {
+        let mut unknown = sender_with("localhost", &secured, &trust, certificate);
+        // In TLS 1.3 the refusal comes after the client is through with its part.
+        let refused = unknown
+            .send(&request("GET", b"/"))
+            .await
+            .result
+            .unwrap_err();
+        assert!(
+            matches!(refused, SendError::Tls(_) | SendError::Closed { .. }),
+            "{refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_with_another_key_is_found_out_before_anything_is_sent() {
+    let (one, other) = (secured_target().await, secured_target().await);
+    let mixed = certificate(&one, &other);
+    let error = mixed.check().unwrap_err().to_string();
+    assert!(error.contains(mixed.key.to_str().unwrap()), "{error}");
+    let missing = ClientCertificate {
+        key: "no/such/key.pem".into(),
+        ..certificate(&one, &one)
+    };
+    for certificate in [mixed, missing] {
+        let mut config = config(Target::parse("https://localhost:1").unwrap());
+        config.trust = Trust::CaFile(one.authority.path().to_owned());
+        config.rewrite.identity.certificate = Some(certificate);
+        assert!(Engine::start(config, Arc::new(Told::default())).is_err());
+    }
+}
+
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -162,7 +268,8 @@ async fn a_secret_is_in_no_log_line_and_no_debug_text() {
     let target = Target::parse(&format!("https://localhost:{}", secured.port)).unwrap();
     let mut config = config(target);
     config.trust = Trust::CaFile(other.authority.path().to_owned());
-    config.rewrite.authorization = Some(Secret::new("Basic c2VjcmV0").unwrap());
+    config.rewrite.identity =
+        Identity::new(Authorization::Value(Secret::new("Basic c2VjcmV0").unwrap()));
     let shown = format!("{config:?}");
     let engine = Engine::start(config, Arc::new(Told::default())).unwrap();
     engine.offer(exchange(1, 1, "/", 200)).await.unwrap();
