@@ -1,0 +1,1 @@
+"""Real search engines on this machine, without containers."""
