@@ -4,7 +4,8 @@
 //!
 //! [`server`] takes frames from HAProxy; [`capture`] makes halves of them and appends these to the
 //! journal; each [`follower`] reads the journal at its own pace: [`traffic_log`] writes a line per
-//! exchange, [`mirror`] hands exchanges to the shadow engine. [`run`] puts the parts together and takes
+//! exchange, [`mirror`] hands exchanges to the shadow engine, [`pair_log`] writes a line about what came of each there,
+//! and [`dead_letter`] keeps what was given up. [`run`] puts the parts together and takes
 //! them apart in order. [`config`] is what the user wants, [`cli`] how it is said, [`telemetry`] what the
 //! operator sees.
 //!
@@ -14,8 +15,11 @@
 pub mod capture;
 pub mod cli;
 pub mod config;
+pub mod dead_letter;
 pub mod follower;
+pub mod line_log;
 pub mod mirror;
+pub mod pair_log;
 pub mod run;
 pub mod server;
 pub mod telemetry;

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use exchange::Credentials;
-use journal::{Journal, Level, PairingOptions, Recovery, Start};
+use journal::{Journal, Level, PairingOptions, Recovery, Start, Want};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use shadow::identity::Authorization;
 use shadow::{Engine, FieldName, Rewrite, Secret, Trust};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,9 +27,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::Capture;
-use crate::config::{AckLevel, Begin, Config, WhenFull};
+use crate::config::{self, AckLevel, Begin, Config, PairsTo, WhenFull};
 use crate::follower::{Follower, Until, Watched};
+use crate::line_log::Rotation;
 use crate::mirror::{Mirror, Results};
+use crate::pair_log::{self, PairLog, Pairs};
 use crate::server::{Ability, Limits, Listener, Server, ability};
 use crate::telemetry::admin::{Admin, Sources};
 use crate::telemetry::logging;
@@ -36,7 +39,7 @@ use crate::telemetry::metrics::{
     CaptureMetrics, Follower as Name, HalfKind, HalfRefusal, Label as _, Metrics,
 };
 use crate::telemetry::sd_notify::Notifier;
-use crate::traffic_log::{Content, Rotation, TrafficLog};
+use crate::traffic_log::{self, Exchanges, TrafficLog};
 
 /// Exit code after a second signal: the shell's code for SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -150,6 +153,9 @@ impl Agent {
         if let Some(log) = traffic_log(config, &journal, &metrics, &until, &mask, &mut watched)? {
             followers.push(thread("traffic-log", move |runtime| log.run(runtime))?);
         }
+        if let Some(log) = pair_log(config, &journal, &metrics, &until, &mut watched)? {
+            followers.push(thread("pair-log", move |runtime| log.run(runtime))?);
+        }
         if let Some(mirror) = mirror(config, &journal, &metrics, &until, &mut watched)? {
             Metrics::observe_shadow(&mut registry, mirror.counters());
             followers.push(thread("mirror", move |runtime| mirror.run(runtime))?);
@@ -231,13 +237,13 @@ fn open_journal(config: &Config) -> anyhow::Result<Journal> {
         sync_interval: written.sync_interval,
         segment_bytes: written.segment_size,
         max_bytes: written.max_bytes,
+        max_record: longest_record(config),
         when_full: match written.when_full {
             WhenFull::Stop => journal::WhenFull::Stop,
             WhenFull::DropUnread => journal::WhenFull::DropUnread,
         },
         buffer_bytes: written.buffer,
         tail_bytes: written.tail,
-        max_record: config.server.max_frame_size.saturating_add(RECORD_OVERHEAD),
         stall_limit: written.stall_limit,
         ..journal::Options::new(&written.dir)
     };
@@ -248,6 +254,21 @@ fn open_journal(config: &Config) -> anyhow::Result<Journal> {
 
 /// A record has everything of its frame, and a few bytes more for each header.
 const RECORD_OVERHEAD: usize = 256 << 10;
+
+/// A half comes in one frame. A pair has the heads of both halves, of what was sent, and of the shadow's answer, and
+/// up to four bodies.
+fn longest_record(config: &Config) -> usize {
+    let half = config.server.max_frame_size.saturating_add(RECORD_OVERHEAD);
+    match config.shadow.pairs {
+        PairsTo::Off => half,
+        PairsTo::Journal => {
+            let bodies = config.shadow.pair_body_limit.saturating_mul(4);
+            let longest = half.saturating_add(bodies);
+            // What is longer is lost, counted and logged: the journal's own bounds come first.
+            longest.min(config.journal.buffer.max(half))
+        }
+    }
+}
 
 fn report(recovery: &Recovery) {
     let is_clean =
@@ -298,6 +319,10 @@ fn follower(
     let pairing = PairingOptions {
         deadline: config.pairing.deadline,
         max_open_bytes: config.pairing.max_bytes,
+        want: match name {
+            Name::PairLog => Want::Pairs,
+            Name::Shadow | Name::TrafficLog => Want::Exchanges,
+        },
         ..PairingOptions::default()
     };
     let follower = Follower::open(
@@ -339,14 +364,48 @@ fn traffic_log(
         age: written.rotate_age,
         keep: written.keep,
     };
-    let content = Content {
+    let content = Exchanges {
         bodies: written.bodies,
         // What the journal masks already need not be looked at again.
         mask: config.capture.forward_credentials.then(|| mask.clone()),
     };
-    let metrics = metrics.traffic_log.clone();
+    let (title, metrics) = (traffic_log::TITLE, metrics.traffic_log.clone());
     Ok(Some(TrafficLog::open(
-        follower, output, rotation, content, metrics,
+        title, follower, output, rotation, content, metrics,
+    )?))
+}
+
+fn pair_log(
+    config: &Config,
+    journal: &Journal,
+    metrics: &Metrics,
+    until: &watch::Receiver<Until>,
+    watched: &mut Vec<Watched>,
+) -> anyhow::Result<Option<PairLog>> {
+    let written = &config.pair_log;
+    let Some(output) = &written.path else {
+        return Ok(None);
+    };
+    let follower = follower(
+        Name::PairLog,
+        Start::Oldest,
+        config,
+        journal,
+        metrics,
+        until,
+        watched,
+    )?;
+    let rotation = Rotation {
+        size: written.rotate_size,
+        age: written.rotate_age,
+        keep: written.keep,
+    };
+    let content = Pairs {
+        bodies: written.bodies,
+    };
+    let (title, metrics) = (pair_log::TITLE, metrics.pair_log.clone());
+    Ok(Some(PairLog::open(
+        title, follower, output, rotation, content, metrics,
     )?))
 }
 
@@ -361,35 +420,7 @@ fn mirror(
     let Some(url) = &written.url else {
         return Ok(None);
     };
-    let authorization = match &written.authorization_file {
-        None => None,
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| {
-                format!("cannot read shadow.authorization_file {}", path.display())
-            })?;
-            let secret = Secret::new(text.lines().next().unwrap_or_default())
-                .with_context(|| format!("shadow.authorization_file {}", path.display()))?;
-            Some(secret)
-        }
-    };
-    let mut engine = shadow::Config::new(url.clone());
-    engine.trust = match (&written.ca_file, written.insecure) {
-        (_, true) => Trust::Anyone,
-        (Some(path), false) => Trust::CaFile(path.clone()),
-        (None, false) => Trust::System,
-    };
-    engine.rewrite = Rewrite {
-        host: written.host.clone(),
-        id_header: FieldName::parse(&written.id_header).context("shadow.id_header")?,
-        authorization,
-        ..Rewrite::default()
-    };
-    engine.connections = written.connections;
-    engine.timeouts.connect = written.connect_timeout;
-    engine.timeouts.response = written.response_timeout;
-    engine.bounds.exchanges = written.max_in_flight;
-    engine.bounds.bytes = written.max_in_flight_bytes;
-    engine.retry.max_attempts = u32::try_from(written.max_attempts).unwrap_or(u32::MAX);
+    let engine = engine_config(written, url.clone())?;
     let begin = match written.begin {
         Begin::Now => Start::Latest,
         Begin::Oldest => Start::Oldest,
@@ -406,6 +437,43 @@ fn mirror(
     let results = Results::new(metrics.shadow.clone());
     let engine = Engine::start(engine, results.clone())?;
     Ok(Some(Mirror::new(follower, engine, results)))
+}
+
+/// What the engine has to know of the shadow at `url`.
+pub(crate) fn engine_config(
+    written: &config::Shadow,
+    url: shadow::Target,
+) -> anyhow::Result<shadow::Config> {
+    let authorization = match &written.authorization_file {
+        None => Authorization::None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| {
+                format!("cannot read shadow.authorization_file {}", path.display())
+            })?;
+            let secret = Secret::new(text.lines().next().unwrap_or_default())
+                .with_context(|| format!("shadow.authorization_file {}", path.display()))?;
+            Authorization::Value(secret)
+        }
+    };
+    let mut engine = shadow::Config::new(url);
+    engine.trust = match (&written.ca_file, written.insecure) {
+        (_, true) => Trust::Anyone,
+        (Some(path), false) => Trust::CaFile(path.clone()),
+        (None, false) => Trust::System,
+    };
+    engine.rewrite = Rewrite {
+        host: written.host.clone(),
+        id_header: FieldName::parse(&written.id_header).context("shadow.id_header")?,
+        identity: shadow::identity::Identity::new(authorization),
+        ..Rewrite::default()
+    };
+    engine.connections = written.connections;
+    engine.timeouts.connect = written.connect_timeout;
+    engine.timeouts.response = written.response_timeout;
+    engine.bounds.exchanges = written.max_in_flight;
+    engine.bounds.bytes = written.max_in_flight_bytes;
+    engine.retry.max_attempts = u32::try_from(written.max_attempts).unwrap_or(u32::MAX);
+    Ok(engine)
 }
 
 fn thread(

@@ -12,8 +12,8 @@
 //! [`lanes`] (the order), `health` and `dispatch` (what waits, and when the target is down; pure),
 //! [`engine`] (the tasks), [`outcome`].
 
-mod cell;
 pub mod anchor;
+mod cell;
 pub mod change;
 pub mod counters;
 mod dispatch;

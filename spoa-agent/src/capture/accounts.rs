@@ -76,7 +76,7 @@ impl Accounts {
         let (kind, body) = match half {
             Half::Request(request) => (HalfKind::Request, &request.body),
             Half::Response(response) => (HalfKind::Response, &response.body),
-            Half::Gap(_) => return,
+            Half::Gap(_) | Half::Pair(_) => return,
         };
         self.metrics.captured.inc(kind);
         let extent = match body.extent {

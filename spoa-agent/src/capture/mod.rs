@@ -87,7 +87,7 @@ impl Capture {
         let (kind, held) = match half {
             Half::Request(request) => (HalfKind::Request, request.held),
             Half::Response(_) => (HalfKind::Response, false),
-            Half::Gap(_) => return Taken::Lost,
+            Half::Gap(_) | Half::Pair(_) => return Taken::Lost,
         };
         self.accounts.received(kind);
         self.tell_losses();

@@ -99,7 +99,9 @@ fn look(file: Option<&Path>, examined: Examined) -> Vec<Finding> {
     look.journal(&config);
     look.listeners(&config);
     look.admin(&config);
-    look.traffic_log(&config);
+    look.log("traffic_log.path", config.traffic_log.path.as_ref());
+    look.log("pair_log.path", config.pair_log.path.as_ref());
+    look.dead_letters(&config);
     look.shadow(&config);
     look.secrets(&config);
     look.limits(&config);
@@ -240,20 +242,27 @@ impl Look {
         }
     }
 
-    fn traffic_log(&mut self, config: &Config) {
-        const PATH: &str = "traffic_log.path";
-        let Some(Output::File(path)) = &config.traffic_log.path else {
-            return;
-        };
+    fn log(&mut self, key: &'static str, output: Option<&Output>) {
+        if let Some(Output::File(path)) = output {
+            self.file(key, path);
+        }
+    }
+
+    fn dead_letters(&mut self, config: &Config) {
+        const PATH: &str = "dead_letter.path";
+        if let Some(path) = &config.dead_letter.path {
+            self.file(PATH, path);
+        }
+    }
+
+    fn file(&mut self, key: &'static str, path: &Path) {
         if path.is_dir() {
-            return self.error(
-                PATH,
-                format!("{} is a directory; name a file", path.display()),
-            );
+            let says = format!("{} is a directory; name a file", path.display());
+            return self.error(key, says);
         }
         match writable(parent(path)) {
-            Ok(says) => self.ok(PATH, says),
-            Err(says) => self.error(PATH, says),
+            Ok(says) => self.ok(key, says),
+            Err(says) => self.error(key, says),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod completions;
+mod dead_letter;
 pub mod exit;
 mod flags;
 mod haproxy_config;
@@ -49,6 +50,7 @@ enum Subcommands {
     Check(check::Args),
     HaproxyConfig(Box<haproxy_config::Args>),
     Journal(journal::Args),
+    DeadLetter(dead_letter::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -64,6 +66,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Subcommands::Check(args) => printed(|out| args.print(out)),
         Subcommands::HaproxyConfig(args) => printed(|out| args.print(out)),
         Subcommands::Journal(args) => printed(|out| args.print(out)),
+        Subcommands::DeadLetter(args) => printed(|out| args.print(out)),
         Subcommands::Completions(args) => printed(|out| args.print(out)),
         Subcommands::Man(args) => printed(|out| args.print(out)),
     }
@@ -135,6 +138,15 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn complain(line: &str) {
     // When that is closed there is nobody left to tell.
     writeln!(io::stderr(), "{line}").unwrap_or_default();
+}
+
+/// Unix time in microseconds as RFC 3339, in UTC.
+fn time(micros: u64) -> String {
+    let timestamp = i64::try_from(micros).ok().and_then(|micros| {
+        let time = jiff::Timestamp::from_microsecond(micros).ok()?;
+        Some(format!("{time:.3}"))
+    });
+    timestamp.unwrap_or_else(|| format!("{micros}us"))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ fn run_printing(arguments: &[&str]) -> (String, Exit) {
         Subcommands::Check(args) => args.print(&mut out),
         Subcommands::HaproxyConfig(args) => args.print(&mut out),
         Subcommands::Journal(args) => args.print(&mut out),
+        Subcommands::DeadLetter(args) => args.print(&mut out),
         Subcommands::Completions(args) => args.print(&mut out),
         Subcommands::Man(args) => args.print(&mut out),
     };
@@ -57,6 +58,10 @@ fn help_teaches() {
     insta::assert_snapshot!("help_run", help_of(&["run"], false));
     insta::assert_snapshot!("help_haproxy_config", help_of(&["haproxy-config"], false));
     insta::assert_snapshot!("help_journal_cat", help_of(&["journal", "cat"], true));
+    insta::assert_snapshot!(
+        "help_dead_letter_retry",
+        help_of(&["dead-letter", "retry"], true)
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Values that are right by themselves and wrong together.
 
 use super::keys::Config;
-use super::kind::{Listen, show_duration, show_size};
+use super::kind::{Listen, PairsTo, show_duration, show_size};
 use super::written::Reader;
 
 pub(super) fn check(config: &Config, reader: &mut Reader) {
@@ -9,6 +9,8 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     segments_fit(config, reader);
     shutdown_has_time(config, reader);
     shadow_trusts_something(config, reader);
+    pairs_have_a_source(config, reader);
+    pairs_fit(config, reader);
     addresses_differ(config, reader);
 }
 
@@ -110,6 +112,30 @@ fn shadow_trusts_something(config: &Config, reader: &mut Reader) {
         let why = "shadow.url is http, so shadow.ca_file would verify nothing".to_owned();
         let way_out = "write https or leave shadow.ca_file out";
         reader.disagree("shadow.url", &["shadow.ca_file"], why, way_out);
+    }
+}
+
+fn pairs_have_a_source(config: &Config, reader: &mut Reader) {
+    if config.pair_log.path.is_some() && config.shadow.pairs == PairsTo::Off {
+        let why = "pair_log.path is set, and shadow.pairs = off makes no pairs".to_owned();
+        let way_out = "set shadow.pairs = journal, or leave pair_log.path out";
+        reader.disagree("shadow.pairs", &["pair_log.path"], why, way_out);
+    }
+}
+
+/// A pair has up to four bodies, and it must pass the journal's buffer in one piece.
+fn pairs_fit(config: &Config, reader: &mut Reader) {
+    let needed = config.shadow.pair_body_limit.saturating_mul(4);
+    if config.shadow.pairs == PairsTo::Journal && config.journal.buffer < needed {
+        let (buffer, needed) = (
+            show_size(config.journal.buffer as u64),
+            show_size(needed as u64),
+        );
+        let why = format!(
+            "journal.buffer ({buffer}) must be at least 4 x shadow.pair_body_limit, which is {needed}"
+        );
+        let way_out = "raise the first or lower the second";
+        reader.disagree("journal.buffer", &["shadow.pair_body_limit"], why, way_out);
     }
 }
 

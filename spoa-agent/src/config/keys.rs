@@ -12,9 +12,9 @@ use shadow::{HostHeader, Target};
 use super::cross;
 use super::kind::{
     AckLevel, Begin, Choice, Count, Describe, Directory, Disk, DiskOrNever, HeaderNames,
-    HostChoice, IdHeader, Listen, Listeners, LogDirectives, LogFormat, Memory, Mode,
-    OptionalAddress, OptionalFile, OptionalOutput, OptionalUrl, Output, Shape, Span, SpanOrNever,
-    Switch, WhenFull,
+    HostChoice, IdHeader, LetterWhenFull, Listen, Listeners, LogDirectives, LogFormat, Memory,
+    Mode, OptionalAddress, OptionalFile, OptionalOutput, OptionalUrl, Output, PairsTo, Shape, Span,
+    SpanOrNever, Switch, WhenFull,
 };
 use super::written::{Examined, Reader, Written};
 
@@ -247,6 +247,49 @@ sections! {
                 ("now", Begin::Now),
                 ("oldest", Begin::Oldest),
             ]), default "now", example "oldest";
+        /// Whether the shadow's answers are kept, each in a pair with the primary's: `journal` appends a record
+        /// for each request that is sent, `off` keeps none. A pair repeats the request and the primary's
+        /// response, so the journal grows more than twice as fast.
+        pairs: PairsTo = Choice(&[
+                ("off", PairsTo::Off),
+                ("journal", PairsTo::Journal),
+            ]), default "off", example "journal";
+        /// Bytes of each body in a pair: the request's, what was sent in its place, and both answers'. A longer
+        /// one is marked as cut.
+        pair_body_limit: usize = Memory { min: 0, max: 64 * MIB }, default "256KiB", example "16KiB";
+    }
+
+    /// The follower that writes one JSON line per pair: how the primary and how the shadow answered.
+    [pair_log] PairLog {
+        /// File of the lines, made with mode 0600, or `-` for the standard output. Empty turns the pair log off.
+        /// It needs `shadow.pairs`.
+        path: Option<Output> = OptionalOutput, default "", example "/var/log/haproxy-pairs.log";
+        /// Size at which the file is renamed and a new one begun. 0 never rotates by size.
+        rotate_size: Option<u64> = DiskOrNever { min: 1 << 16 }, default "1GiB", example "100MiB";
+        /// Age at which the file is renamed and a new one begun. 0 never rotates by age.
+        rotate_age: Option<Duration> = SpanOrNever { min: secs(1), max: secs(366 * 86_400) },
+            default "1d", example "1h";
+        /// How many renamed files are kept; the oldest is deleted. The disk needs room for `keep` + 1 files.
+        keep: usize = Count { min: 0, max: 10_000 }, default "7", example "30";
+        /// Writes the bodies too. Without them a line is small, and tells their sizes only.
+        bodies: bool = Switch, default "true", example "false";
+    }
+
+    /// What was meant for the shadow and given up. `spoa-agent dead-letter` lists it and sends it again.
+    [dead_letter] DeadLetter {
+        /// File of the letters, made with mode 0600. Empty keeps them in `dead-letters.ndjson` in `journal.dir`.
+        path: Option<PathBuf> = OptionalFile, default "", example "/srv/spoa-agent/dead-letters.ndjson";
+        /// Size that the file may have; then `when_full` decides.
+        max_bytes: u64 = Disk { min: 1 << 16 }, default "256MiB", example "4GiB";
+        /// What happens to a letter for which there is no room. `refuse` loses it; `drop-oldest` loses the oldest
+        /// ones in its place. Either way they are counted and logged.
+        when_full: LetterWhenFull = Choice(&[
+                ("refuse", LetterWhenFull::Refuse),
+                ("drop-oldest", LetterWhenFull::DropOldest),
+            ]), default "refuse", example "drop-oldest";
+        /// Syncs every letter to the disk before its exchange counts as done. Without it a power cut may lose
+        /// the newest ones.
+        sync: bool = Switch, default "true", example "false";
     }
 
     /// The HTTP server for operators: `/metrics`, `/healthz`, `/readyz`, `/ledger`.

@@ -639,6 +639,26 @@ pub enum Begin {
     Oldest,
 }
 
+/// What becomes of pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PairsTo {
+    /// None are made.
+    #[default]
+    Off,
+    /// They are records of the journal.
+    Journal,
+}
+
+/// What happens when the dead-letter file is as long as it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LetterWhenFull {
+    /// New letters are refused, counted and logged.
+    #[default]
+    Refuse,
+    /// The oldest letters go, counted and logged.
+    DropOldest,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {

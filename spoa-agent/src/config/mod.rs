@@ -20,11 +20,12 @@ mod written;
 
 pub use example::example;
 pub use keys::{
-    Admin, Capture, Config, Journal, Key, Log, Pairing, Process, SECTIONS, Section, Server, Shadow,
-    Shutdown, TrafficLog, keys,
+    Admin, Capture, Config, DeadLetter, Journal, Key, Log, PairLog, Pairing, Process, SECTIONS,
+    Section, Server, Shadow, Shutdown, TrafficLog, keys,
 };
 pub use kind::{
-    AckLevel, Begin, Listen, LogFormat, Output, Shape, WhenFull, show_duration, show_size,
+    AckLevel, Begin, LetterWhenFull, Listen, LogFormat, Output, PairsTo, Shape, WhenFull,
+    show_duration, show_size,
 };
 pub(crate) use kind::{duration, size};
 pub use problem::{Origin, Problem, Problems};

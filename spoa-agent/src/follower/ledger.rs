@@ -3,7 +3,9 @@
 //! Two sums hold at any moment:
 //!
 //! - exchanges: read = delivered + filtered(reason) + dropped(reason) + in flight
-//! - records: passed = in finished exchanges + duplicates + undecodable + gaps + lost + not done
+//! - records: passed = in finished exchanges + duplicates + undecodable + gaps + unwanted + lost + not done
+//!
+//! For the follower that writes pairs, a pair is what an exchange is to the others.
 //!
 //! The second one is against the journal's own sequence numbers, so it also holds over kills: what is
 //! not done when the cursor is saved is read again.
@@ -48,10 +50,12 @@ pub struct Ledger {
 
 /// The counts of the pairing that concern records which end without an exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Pairing {
     duplicates: u64,
     undecodable: u64,
     gaps: u64,
+    unwanted: u64,
     lost: u64,
     late: u64,
     evicted: u64,
@@ -149,6 +153,7 @@ impl Pairing {
             duplicates: self.duplicates + run.duplicates,
             undecodable: self.undecodable + run.undecodable,
             gaps: self.gaps + run.gaps,
+            unwanted: self.unwanted + run.unwanted,
             lost: self.lost + run.lost,
             late: self.late + run.late,
             evicted: self.evicted + run.evicted,
@@ -175,6 +180,7 @@ impl Standing {
                 "duplicates": pairing.duplicates,
                 "undecodable": pairing.undecodable,
                 "gaps": pairing.gaps,
+                "unwanted": pairing.unwanted,
                 "lost": pairing.lost,
                 "not_done": self.open_records,
             },
@@ -198,6 +204,7 @@ impl Standing {
             + pairing.duplicates
             + pairing.undecodable
             + pairing.gaps
+            + pairing.unwanted
             + pairing.lost
             + self.open_records;
         self.passed() == accounted

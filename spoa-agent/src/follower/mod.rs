@@ -2,7 +2,7 @@
 //! that is saved together with the cursor, so that it balances over restarts and kills.
 //!
 //! A follower runs on a thread of its own, because reading a lagging journal and writing files may
-//! block. `traffic_log` and `mirror` are the two that there are; a third one is a module beside them
+//! block. `traffic_log`, `pair_log` and `mirror` are those that there are; another one is a module beside them
 //! that loops over [`Follower::read`] and tells [`Follower::done`].
 
 use std::sync::Arc;
@@ -165,7 +165,7 @@ impl Follower {
         self.changed = true;
         match &entry {
             Entry::Begun { .. } => {}
-            Entry::Exchange(_) => self.metrics.read(),
+            Entry::Exchange(_) | Entry::Pair { .. } => self.metrics.read(),
             Entry::Gap(gap) => self.ledger.gap(gap),
             Entry::Lost(lost) => {
                 self.metrics.lost_records(lost.records);
@@ -193,7 +193,7 @@ impl Follower {
         Some(entry)
     }
 
-    /// The follower is done with the exchange at this position.
+    /// The follower is done with the exchange, or the pair, at this position.
     pub fn done(&mut self, position: u64, fate: Fate) {
         let Some(records) = self.reader.done(position) else {
             return;
@@ -286,7 +286,8 @@ impl Follower {
     }
 }
 
-fn now_us() -> u64 {
+/// Unix time in microseconds.
+pub(crate) fn now_us() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -56,7 +56,13 @@ pub struct Metrics {
     /// What the shadow answers.
     pub shadow: ShadowMetrics,
     /// Lines of the traffic log.
-    pub traffic_log: TrafficLogMetrics,
+    pub traffic_log: LineLogMetrics,
+    /// Lines of the pair log.
+    pub pair_log: LineLogMetrics,
+    /// Pairs on their way into the journal.
+    pub pairs: PairMetrics,
+    /// What was given up, on its way into the dead-letter file.
+    pub dead_letters: DeadLetterMetrics,
     followers: FollowerCounts,
 }
 
@@ -72,7 +78,10 @@ impl Metrics {
             server: ServerMetrics::register(registry),
             capture: CaptureMetrics::register(registry),
             shadow: ShadowMetrics::register(registry),
-            traffic_log: TrafficLogMetrics::register(registry),
+            traffic_log: LineLogMetrics::register("traffic_log", registry),
+            pair_log: LineLogMetrics::register("pair_log", registry),
+            pairs: PairMetrics::register(registry),
+            dead_letters: DeadLetterMetrics::register(registry),
             followers: FollowerCounts::register(registry),
         }
     }
@@ -237,6 +246,8 @@ labels! {
         Shadow = "shadow",
         /// The one that writes the traffic log.
         TrafficLog = "traffic_log",
+        /// The one that writes the pair log. What it counts as exchanges are pairs.
+        PairLog = "pair_log",
     }
 
     /// Why a follower passed an exchange over.
@@ -281,12 +292,36 @@ labels! {
         Other = "other",
     }
 
-    /// Why the traffic log began a new file.
+    /// Why a log began a new file.
     RotationReason as "reason" {
-        /// `traffic_log.rotate_size`.
+        /// Its `rotate_size`.
         Size = "size",
-        /// `traffic_log.rotate_age`.
+        /// Its `rotate_age`.
         Age = "age",
+    }
+
+    /// Why a pair is not in the journal.
+    PairLoss as "reason" {
+        /// The journal's disk budget is used up.
+        JournalFull = "journal_full",
+        /// The journal's buffer was full to the end.
+        Backlog = "backlog",
+        /// The record is longer than the journal takes.
+        TooBig = "too_big",
+        /// The disk fails.
+        Failed = "failed",
+    }
+
+    /// Why a dead letter is not in the file, or no longer.
+    LetterLoss as "reason" {
+        /// `dead_letter.max_bytes` is reached, and new letters are refused.
+        Full = "full",
+        /// `dead_letter.max_bytes` was reached, and the oldest letters made way.
+        Oldest = "oldest",
+        /// It is longer than the whole file may be.
+        TooBig = "too_big",
+        /// The file cannot be written.
+        Failed = "failed",
     }
 }
 
@@ -1044,9 +1079,9 @@ impl Collector for ShadowCollector {
     }
 }
 
-/// Lines of the traffic log.
+/// Lines of a log.
 #[derive(Debug, Clone)]
-pub struct TrafficLogMetrics {
+pub struct LineLogMetrics {
     /// Lines written.
     pub lines: Counter,
     /// Their bytes.
@@ -1057,30 +1092,82 @@ pub struct TrafficLogMetrics {
     pub rotations: Counts<RotationReason>,
 }
 
-impl TrafficLogMetrics {
-    fn register(registry: &mut Registry) -> Self {
+impl LineLogMetrics {
+    /// `name` is the section of the log in the configuration.
+    fn register(name: &str, registry: &mut Registry) -> Self {
         let metrics = Self {
             lines: Counter::default(),
             written_bytes: Counter::default(),
             write_errors: Counter::default(),
             rotations: Counts::default(),
         };
-        registry.register("traffic_log_lines", "Lines written", metrics.lines.clone());
+        let registry = registry.sub_registry_with_prefix(name);
+        registry.register("lines", "Lines written", metrics.lines.clone());
         registry.register_with_unit(
-            "traffic_log_written",
+            "written",
             "Bytes of lines written",
             Unit::Bytes,
             metrics.written_bytes.clone(),
         );
         registry.register(
-            "traffic_log_write_errors",
+            "write_errors",
             "Writes that failed and were tried again",
             metrics.write_errors.clone(),
         );
+        registry.register("rotations", "New files begun", metrics.rotations.clone());
+        metrics
+    }
+}
+
+/// Pairs on their way into the journal: made = kept + lost.
+#[derive(Debug, Clone)]
+pub struct PairMetrics {
+    /// Pairs that the journal took.
+    pub kept: Counter,
+    /// Pairs that are not in the journal.
+    pub lost: Counts<PairLoss>,
+}
+
+impl PairMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            kept: Counter::default(),
+            lost: Counts::default(),
+        };
+        registry.register("pairs_kept", "Pairs the journal took", metrics.kept.clone());
         registry.register(
-            "traffic_log_rotations",
-            "New files begun",
-            metrics.rotations.clone(),
+            "pairs_lost",
+            "Pairs that are not in the journal, by reason",
+            metrics.lost.clone(),
+        );
+        metrics
+    }
+}
+
+/// What was given up, on its way into the dead-letter file.
+#[derive(Debug, Clone)]
+pub struct DeadLetterMetrics {
+    /// Letters written.
+    pub written: Counter,
+    /// Letters that are not in the file, or no longer.
+    pub lost: Counts<LetterLoss>,
+}
+
+impl DeadLetterMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            written: Counter::default(),
+            lost: Counts::default(),
+        };
+        registry.register(
+            "dead_letters_written",
+            "Exchanges kept in the dead-letter file",
+            metrics.written.clone(),
+        );
+        registry.register(
+            "dead_letters_lost",
+            "Dead letters that are not in the file, or made way, by reason",
+            metrics.lost.clone(),
         );
         metrics
     }
@@ -1170,6 +1257,10 @@ mod tests {
             "spoa_agent_bodies_total{half=\"request\",extent=\"cut\"} 0\n",
             "spoa_agent_follower_in_flight{follower=\"traffic_log\"} 0\n",
             "spoa_agent_follower_dropped_total{follower=\"shadow\",reason=\"body_cut\"} 0\n",
+            "spoa_agent_traffic_log_written_bytes_total 0\n",
+            "spoa_agent_pair_log_rotations_total{reason=\"age\"} 0\n",
+            "spoa_agent_pairs_lost_total{reason=\"too_big\"} 0\n",
+            "spoa_agent_dead_letters_lost_total{reason=\"oldest\"} 0\n",
             "spoa_agent_ack_latency_seconds_bucket{le=\"+Inf\"} 0\n",
         ] {
             assert!(text.contains(line), "{line} in {text}");

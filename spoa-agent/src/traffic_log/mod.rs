@@ -1,232 +1,58 @@
-//! The traffic log: one line of JSON per exchange, in a file that rotates or on the standard output.
-//!
-//! [`file`](mod@file) keeps the file; the line itself is `exchange::json`. The cursor moves when a line is
-//! written. After a kill, the lines written since the cursor was saved are found in the file again, so
-//! that each exchange has exactly one line. On the standard output it has at least one.
+//! The traffic log: one line of JSON per exchange. The line is `exchange::json`, the file is `line_log`.
 
-use std::collections::HashSet;
-use std::io::{self, Write as _};
-use std::time::Duration;
-
-use exchange::{Credentials, Exchange, headers::MASK, json};
+use exchange::{Credentials, Exchange, json};
 use journal::Entry;
-use tokio::runtime::Handle;
 
-pub use self::file::{LogFile, OpenError, Rotation};
-use crate::config::Output;
-use crate::follower::{Fate, Follower};
-use crate::telemetry::metrics::TrafficLogMetrics;
-use crate::telemetry::throttle::Throttle;
+use crate::line_log::{LineLog, Lines, Title};
 
-mod file;
+/// The follower that writes the traffic log.
+pub type TrafficLog = LineLog<Exchanges>;
 
-/// Lines are written together up to this size.
-const BATCH: usize = 256 << 10;
-/// Longest wait for more lines.
-const IDLE: Duration = Duration::from_millis(100);
-/// A busy journal is read this often.
-const PAUSE: Duration = Duration::from_millis(10);
-/// How long to wait after a failed write.
-const RETRY: Duration = Duration::from_millis(200);
+/// What it is called.
+pub const TITLE: Title = Title {
+    name: "traffic log",
+    key: "traffic_log.path",
+};
 
 /// What a line holds.
 #[derive(Clone, Debug)]
-pub struct Content {
+pub struct Exchanges {
     /// Whether bodies are written.
     pub bodies: bool,
     /// Headers to mask that the journal does not mask (law: secrets do not leave it).
     pub mask: Option<Credentials>,
 }
 
-/// Where lines go.
-#[derive(Debug)]
-enum Sink {
-    File(LogFile),
-    Stdout,
+impl Lines for Exchanges {
+    fn write(&mut self, entry: Entry, out: &mut Vec<u8>) {
+        match entry {
+            Entry::Exchange(exchange) => self.line(exchange, out),
+            Entry::Gap(gap) => json::write_gap(&gap, 0, out),
+            Entry::Begun { .. }
+            | Entry::Pair { .. }
+            | Entry::Lost(_)
+            | Entry::Undecodable { .. } => {}
+        }
+    }
 }
 
-/// The follower that writes the traffic log.
-#[derive(Debug)]
-pub struct TrafficLog {
-    follower: Follower,
-    sink: Sink,
-    content: Content,
-    metrics: TrafficLogMetrics,
-    /// Exchanges that have their line, though the cursor does not know it.
-    written: HashSet<u64>,
-    lines: Vec<u8>,
-    positions: Vec<u64>,
-    trouble: Throttle,
-}
-
-impl TrafficLog {
-    /// Opens the file, and finds out which lines it has that the cursor does not know of.
-    ///
-    /// # Errors
-    /// When the file cannot be opened.
-    pub fn open(
-        follower: Follower,
-        output: &Output,
-        rotation: Rotation,
-        content: Content,
-        metrics: TrafficLogMetrics,
-    ) -> Result<Self, OpenError> {
-        let (sink, written) = match output {
-            Output::Stdout => (Sink::Stdout, HashSet::new()),
-            Output::File(path) => {
-                let (file, written) =
-                    LogFile::open(path, rotation, follower.note(), metrics.clone())?;
-                (Sink::File(file), written)
-            }
-        };
-        let trouble = Throttle::default();
-        let (lines, positions) = (Vec::with_capacity(BATCH), Vec::new());
-        let mut log = Self {
-            follower,
-            sink,
-            content,
-            metrics,
-            written,
-            lines,
-            positions,
-            trouble,
-        };
-        if log.follower.note().is_empty() {
-            // Before the first line: after a kill, lines are looked for from the mark on.
-            log.save();
-        }
-        Ok(log)
-    }
-
-    /// Writes lines until the follower is over. Blocks its thread.
-    pub fn run(mut self, runtime: &Handle) {
-        loop {
-            let more = self.fill();
-            self.write();
-            self.housekeep();
-            if self.follower.is_over(!more) {
-                break;
-            }
-            if !more {
-                self.follower.wait(runtime, IDLE, PAUSE);
-            }
-        }
-        self.save();
-    }
-
-    /// Turns what there is to read into lines, up to a batch. Returns whether there may be more.
-    fn fill(&mut self) -> bool {
-        while self.lines.len() < BATCH {
-            match self.follower.read() {
-                Some(Entry::Exchange(exchange)) => self.line(exchange),
-                Some(Entry::Gap(gap)) => json::write_gap(&gap, 0, &mut self.lines),
-                Some(Entry::Begun { .. } | Entry::Lost(_) | Entry::Undecodable { .. }) => {}
-                None => return false,
-            }
-        }
-        true
-    }
-
-    fn line(&mut self, mut exchange: Exchange) {
-        let position = exchange.position;
-        if self.written.remove(&position) {
-            self.follower.done(position, Fate::Delivered);
-            return;
-        }
-        if let Some(credentials) = &self.content.mask {
+impl Exchanges {
+    fn line(&self, mut exchange: Exchange, out: &mut Vec<u8>) {
+        if let Some(credentials) = &self.mask {
             mask(&mut exchange, credentials);
         }
         let options = json::Options {
-            bodies: self.content.bodies,
+            bodies: self.bodies,
         };
-        json::write_line(&exchange, options, &mut self.lines);
-        self.positions.push(position);
-    }
-
-    /// Writes the lines, trying again until it succeeds: the journal keeps the rest meanwhile. Gives
-    /// up only at the deadline of the shutdown; then the cursor does not move, and nothing is lost.
-    fn write(&mut self) {
-        if self.lines.is_empty() {
-            return;
-        }
-        while let Err(error) = self.sink.write(&self.lines) {
-            self.metrics.write_errors.inc();
-            self.complain(&error);
-            if self.follower.deadline().is_some() {
-                return;
-            }
-            self.follower.publish();
-            std::thread::sleep(RETRY);
-        }
-        self.metrics.lines.inc_by(self.positions.len() as u64);
-        self.metrics.written_bytes.inc_by(self.lines.len() as u64);
-        self.lines.clear();
-        for position in self.positions.drain(..) {
-            self.follower.done(position, Fate::Delivered);
-        }
-    }
-
-    fn complain(&self, error: &io::Error) {
-        if let Some(suppressed) = self.trouble.admit() {
-            tracing::error!(
-                %error,
-                suppressed,
-                "cannot write the traffic log; trying again, nothing is lost"
-            );
-        }
-    }
-
-    fn housekeep(&mut self) {
-        if let Sink::File(file) = &mut self.sink {
-            file.rotate_if_due();
-        }
-        self.follower.publish();
-        if self.follower.wants_saving() {
-            self.save();
-        }
-    }
-
-    fn save(&mut self) {
-        let low = self.follower.low();
-        self.written.retain(|position| *position >= low);
-        // A new mark would hide the lines before it that the cursor does not know of yet.
-        if let Sink::File(file) = &self.sink {
-            // The cursor is durable; what it calls done must be so too.
-            if let Err(error) = file.sync() {
-                self.complain(&error);
-                return;
-            }
-            if self.written.is_empty() {
-                self.follower.annotate(file.mark());
-            }
-        }
-        self.follower.save();
-    }
-}
-
-impl Sink {
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.append(lines),
-            Self::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(lines)?;
-                out.flush()
-            }
-        }
+        json::write_line(&exchange, options, out);
     }
 }
 
 fn mask(exchange: &mut Exchange, credentials: &Credentials) {
-    let request = exchange.request.as_mut().map(|half| &mut half.headers);
-    let response = exchange.response.as_mut().map(|half| &mut half.headers);
-    for header in request
-        .into_iter()
-        .chain(response)
-        .flat_map(|headers| headers.0.iter_mut())
-    {
-        if credentials.cover(&header.name) {
-            header.value = bytes::Bytes::from_static(MASK);
-        }
+    if let Some(request) = &mut exchange.request {
+        request.headers.mask(credentials);
+    }
+    if let Some(response) = &mut exchange.response {
+        response.headers.mask(credentials);
     }
 }

@@ -282,7 +282,7 @@ fn imbalance(ledger: &Value, journal: &Kinds, base: u64) -> Option<String> {
             return Some(format!("{kind}: received is not captured and refused"));
         }
     }
-    let records = base + captured.iter().sum::<u64>() + journal.gaps;
+    let records = base + captured.iter().sum::<u64>() + journal.gaps + journal.pairs;
     if ledger["journal"]["records"].as_u64().unwrap() != records {
         return Some(format!("the journal should have {records} records"));
     }

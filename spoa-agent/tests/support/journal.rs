@@ -11,6 +11,7 @@ pub(crate) struct Kinds {
     pub(crate) requests: u64,
     pub(crate) responses: u64,
     pub(crate) gaps: u64,
+    pub(crate) pairs: u64,
     /// Nothing that was asked for has been deleted meanwhile.
     pub(crate) complete: bool,
 }
@@ -34,6 +35,7 @@ pub(crate) fn count_since(dir: &Path, base: u64) -> Kinds {
             Half::Request(_) => kinds.requests += 1,
             Half::Response(_) => kinds.responses += 1,
             Half::Gap(_) => kinds.gaps += 1,
+            Half::Pair(_) => kinds.pairs += 1,
         }
     }
     kinds

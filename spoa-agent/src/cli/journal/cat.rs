@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use exchange::{Body, Exchange, Extent, Gap, Half, json};
-use journal::{Entry, ExchangeReader, Item, Lost, PairingOptions, Place, Reader, Start};
+use bytes::Bytes;
+use exchange::json::{self, PairName};
+use exchange::{Body, Exchange, Extent, Gap, Half, Pair, Response};
+use journal::{Entry, ExchangeReader, Item, Lost, PairingOptions, Place, Reader, Start, Want};
 
 use super::{Which, now, time};
 use crate::cli::exit::Exit;
@@ -14,7 +16,7 @@ use crate::cli::exit::Exit;
 /// How often `--follow` looks for more.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Print exchanges, or halves as they came
+/// Print exchanges, pairs, or records as they came
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -22,8 +24,9 @@ Examples:
   spoa-agent journal cat --follow --from latest --format text
   spoa-agent journal cat --halves --from 1048576
   spoa-agent journal cat --id 6F1A... | jq .response
+  spoa-agent journal cat --pairs | jq 'select(.primary.status_code != .shadow.status_code)'
 
-JSON lines are those of the traffic log. A half is a line with its own side only. What is no exchange (a gap,
+JSON lines are those of the traffic log; with --pairs, those of the pair log. A half is a line with its own side only. What is no exchange (a gap,
 lost or unreadable records) is a line on the standard error with --format text, and for gaps a JSON line
 otherwise.")]
 pub(super) struct Args {
@@ -32,15 +35,18 @@ pub(super) struct Args {
     /// Where to begin: oldest, latest, or a position in bytes (see `journal ls`)
     #[arg(long, value_name = "POSITION", default_value = "oldest")]
     from: From,
-    /// Stop after this many exchanges or halves
+    /// Stop after this many exchanges, pairs or halves
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u64>,
     /// Go on when the end is reached, and print what comes
     #[arg(long)]
     follow: bool,
-    /// Print halves as they came, without pairing them
+    /// Print halves, and pairs, as they came, without putting exchanges together
     #[arg(long)]
     halves: bool,
+    /// Print what the shadow answered beside what the primary answered, in place of exchanges
+    #[arg(long, conflicts_with = "halves")]
+    pairs: bool,
     /// Only those with this id
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -104,7 +110,11 @@ impl Args {
         if self.halves {
             halves(dir, start, self.follow, &mut printer)?;
         } else {
-            exchanges(dir, start, self.follow, &mut printer)?;
+            let want = match self.pairs {
+                true => Want::Pairs,
+                false => Want::Exchanges,
+            };
+            entries(dir, start, want, self.follow, &mut printer)?;
         }
         printer.out.flush()?;
         Ok(Exit::Ok)
@@ -151,14 +161,19 @@ fn halves<W: Write>(
     Ok(())
 }
 
-fn exchanges<W: Write>(
+fn entries<W: Write>(
     dir: PathBuf,
     start: Start,
+    want: Want,
     follow: bool,
     printer: &mut Printer<'_, W>,
 ) -> anyhow::Result<()> {
     let reader = Reader::open_dir(dir, start)?;
-    let mut reader = ExchangeReader::new(reader, PairingOptions::default());
+    let options = PairingOptions {
+        want,
+        ..PairingOptions::default()
+    };
+    let mut reader = ExchangeReader::new(reader, options);
     let mut clock = now();
     while printer.wants_more() {
         match reader.next(clock)? {
@@ -167,6 +182,10 @@ fn exchanges<W: Write>(
                 printer.exchange(&exchange)?;
             }
             Some(Entry::Begun { .. }) => {}
+            Some(Entry::Pair { place, pair }) => {
+                reader.done(place.position);
+                printer.pair(&pair, place)?;
+            }
             Some(Entry::Gap(gap)) => printer.gap(&gap, reader.place())?,
             Some(Entry::Lost(lost)) => printer.lost(&lost),
             Some(Entry::Undecodable { place, why }) => printer.undecodable(place, &why),
@@ -217,21 +236,15 @@ impl<W: Write> Printer<'_, W> {
                 request: None,
                 response: Some(response),
             },
+            Half::Pair(pair) => return self.pair(&pair, place),
             Half::Gap(gap) => return self.gap(&gap, place),
         };
         self.exchange(&exchange)
     }
 
     fn exchange(&mut self, exchange: &Exchange) -> std::io::Result<()> {
-        if exchange.position < self.skip_below {
+        if !self.takes(exchange.position, exchange.id()) {
             return Ok(());
-        }
-        let id = exchange.id().map(|id| id.as_ref());
-        if self.id.as_deref().is_some_and(|wanted| id != Some(wanted)) {
-            return Ok(());
-        }
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(1);
         }
         self.line.clear();
         match self.format {
@@ -239,6 +252,32 @@ impl<W: Write> Printer<'_, W> {
             Format::Text => self.line.extend(text(exchange).into_bytes()),
         }
         self.out.write_all(&self.line)
+    }
+
+    fn pair(&mut self, pair: &Pair, place: Place) -> std::io::Result<()> {
+        if !self.takes(place.position, Some(pair.id())) {
+            return Ok(());
+        }
+        self.line.clear();
+        let name = PairName::Position(place.position);
+        match self.format {
+            Format::Json => json::write_pair(pair, name, self.json, &mut self.line),
+            Format::Text => self.line.extend(pair_text(pair).into_bytes()),
+        }
+        self.out.write_all(&self.line)
+    }
+
+    /// Whether it is to be printed, and counts it if so.
+    fn takes(&mut self, position: u64, id: Option<&Bytes>) -> bool {
+        let id = id.map(Bytes::as_ref);
+        let is_other = self.id.as_deref().is_some_and(|wanted| id != Some(wanted));
+        if position < self.skip_below || is_other {
+            return false;
+        }
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(1);
+        }
+        true
     }
 
     fn gap(&mut self, gap: &Gap, place: Place) -> std::io::Result<()> {
@@ -300,13 +339,53 @@ fn text(exchange: &Exchange) -> String {
         None => line.push_str(" -> (no response)"),
     }
     if let Some(micros) = exchange.duration_us() {
-        line.push_str(&format!(
-            " {:.1}ms",
-            Duration::from_micros(micros).as_secs_f64() * 1000.0
-        ));
+        line.push_str(&millis(micros));
     }
     line.push('\n');
     line
+}
+
+/// One line to read: both answers, each with how long it took.
+fn pair_text(pair: &Pair) -> String {
+    let request = &pair.request;
+    let (method, target) = (request.method.escape_ascii(), request.target.escape_ascii());
+    let mut line = format!(
+        "{} {} {method} {target} {}",
+        time(pair.sending.ended_us),
+        pair.id().escape_ascii(),
+        extent(&request.body)
+    );
+    for change in &pair.changes {
+        line.push_str(&format!(" [{change}]"));
+    }
+    line.push_str(&answer_text(
+        "primary",
+        pair.primary.as_ref(),
+        pair.primary_us(),
+    ));
+    let took = pair.shadow.is_some().then_some(pair.sending.end_us);
+    line.push_str(&answer_text("shadow", pair.shadow.as_ref(), took));
+    if let Some(dropped) = &pair.dropped {
+        line.push_str(&format!(" dropped: {} {}", dropped.reason, dropped.cause));
+    }
+    line.push('\n');
+    line
+}
+
+fn answer_text(side: &str, answer: Option<&Response>, took_us: Option<u64>) -> String {
+    let Some(answer) = answer else {
+        return format!(" -> {side} (no response)");
+    };
+    let mut text = format!(" -> {side} {} {}", answer.status, extent(&answer.body));
+    if let Some(micros) = took_us {
+        text.push_str(&millis(micros));
+    }
+    text
+}
+
+fn millis(micros: u64) -> String {
+    let millis = Duration::from_micros(micros).as_secs_f64() * 1000.0;
+    format!(" {millis:.1}ms")
 }
 
 fn extent(body: &Body) -> String {

@@ -14,6 +14,7 @@ use clap::ValueHint;
 
 use super::exit::Exit;
 use super::flags;
+use super::time;
 use crate::config::{CONFIG_ENV, Written};
 
 /// Look into a journal, also while an agent writes to it
@@ -63,15 +64,6 @@ impl Which {
         let written: Written = flags::of_file(self.config);
         Ok(written.build()?.journal.dir)
     }
-}
-
-/// Unix time in microseconds as RFC 3339, in UTC.
-fn time(micros: u64) -> String {
-    let timestamp = i64::try_from(micros).ok().and_then(|micros| {
-        let time = jiff::Timestamp::from_microsecond(micros).ok()?;
-        Some(format!("{time:.3}"))
-    });
-    timestamp.unwrap_or_else(|| format!("{micros}us"))
 }
 
 /// Unix time in microseconds, now.

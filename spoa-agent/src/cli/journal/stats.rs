@@ -39,6 +39,8 @@ struct Counts {
     payload_bytes: u64,
     requests: Halves,
     responses: Halves,
+    pairs: u64,
+    pair_bytes: u64,
     gaps: u64,
     gap_halves: u64,
     undecodable: u64,
@@ -77,6 +79,11 @@ impl Counts {
         match &half {
             Half::Request(request) => self.requests.half(&request.body),
             Half::Response(response) => self.responses.half(&response.body),
+            Half::Pair(_) => {
+                self.pairs += 1;
+                self.pair_bytes += payload.len() as u64;
+                return;
+            }
             Half::Gap(gap) => {
                 self.gaps += 1;
                 self.gap_halves += gap.requests + gap.responses;
@@ -93,6 +100,11 @@ impl Counts {
         writeln!(out, "payload bytes      {}", self.payload_bytes)?;
         self.requests.write("request", out)?;
         self.responses.write("response", out)?;
+        writeln!(
+            out,
+            "pairs              {} ({} bytes)",
+            self.pairs, self.pair_bytes
+        )?;
         writeln!(
             out,
             "gaps               {} ({} halves lost)",

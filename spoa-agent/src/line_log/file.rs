@@ -1,4 +1,4 @@
-//! The file of the traffic log: appends whole lines, rotates by size and age, and makes way for a
+//! The file of a log: appends whole lines, rotates by size and age, and makes way for a
 //! rotation from outside (logrotate, with or without `copytruncate`).
 
 use std::collections::HashSet;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::telemetry::metrics::{RotationReason, TrafficLogMetrics};
+use super::Title;
+use crate::telemetry::metrics::{LineLogMetrics, RotationReason};
 
 /// How often to look whether somebody else moved the file away.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,8 +31,9 @@ pub struct Rotation {
 
 /// The file cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open the traffic log {}: {source}; change traffic_log.path, or the rights of its directory", path.display())]
+#[error("cannot open the {} {}: {source}; change {}, or the rights of its directory", title.name, path.display(), title.key)]
 pub struct OpenError {
+    title: Title,
     path: PathBuf,
     source: io::Error,
 }
@@ -46,6 +48,7 @@ struct Mark {
 /// The open file.
 #[derive(Debug)]
 pub struct LogFile {
+    title: Title,
     path: PathBuf,
     file: File,
     inode: u64,
@@ -53,7 +56,7 @@ pub struct LogFile {
     length: u64,
     began: SystemTime,
     rotation: Rotation,
-    metrics: TrafficLogMetrics,
+    metrics: LineLogMetrics,
     looked_at: Instant,
 }
 
@@ -64,16 +67,18 @@ impl LogFile {
     /// # Errors
     /// When the system refuses.
     pub fn open(
+        title: Title,
         path: &Path,
         rotation: Rotation,
         mark: &[u8],
-        metrics: TrafficLogMetrics,
+        metrics: LineLogMetrics,
     ) -> Result<(Self, HashSet<u64>), OpenError> {
         let failed = |source| OpenError {
+            title,
             path: path.to_path_buf(),
             source,
         };
-        let mut opened = Self::attach(path, rotation, metrics).map_err(failed)?;
+        let mut opened = Self::attach(title, path, rotation, metrics).map_err(failed)?;
         opened.cut_unfinished_line().map_err(failed)?;
         let mark: Option<Mark> = serde_json::from_slice(mark).ok();
         let written = opened.lines_after(mark).map_err(failed)?;
@@ -119,12 +124,12 @@ impl LogFile {
         match self.rotate() {
             Ok(old) => {
                 self.metrics.rotations.inc(reason);
-                tracing::info!(old = %old.display(), "traffic log rotated");
+                tracing::info!(old = %old.display(), "{} rotated", self.title.name);
             }
             Err(error) => {
                 // Lines go on into the old file; the next look is an interval away.
                 self.began = SystemTime::now();
-                tracing::error!(path = %self.path.display(), %error, "cannot rotate the traffic log");
+                tracing::error!(path = %self.path.display(), %error, "cannot rotate the {}", self.title.name);
             }
         }
     }
@@ -149,7 +154,7 @@ impl LogFile {
         let old = self.free_name();
         fs::rename(&self.path, &old)?;
         let metrics = self.metrics.clone();
-        *self = Self::attach(&self.path, self.rotation, metrics)?;
+        *self = Self::attach(self.title, &self.path, self.rotation, metrics)?;
         self.delete_oldest()?;
         Ok(old)
     }
@@ -200,7 +205,12 @@ impl LogFile {
         Ok(old)
     }
 
-    fn attach(path: &Path, rotation: Rotation, metrics: TrafficLogMetrics) -> io::Result<Self> {
+    fn attach(
+        title: Title,
+        path: &Path,
+        rotation: Rotation,
+        metrics: LineLogMetrics,
+    ) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -210,6 +220,7 @@ impl LogFile {
         let metadata = file.metadata()?;
         let began = metadata.created().or_else(|_| metadata.modified())?;
         Ok(Self {
+            title,
             path: path.to_path_buf(),
             inode: metadata.ino(),
             length: metadata.len(),
@@ -245,8 +256,8 @@ impl LogFile {
 
     fn reattach(&mut self) -> io::Result<()> {
         let metrics = self.metrics.clone();
-        *self = Self::attach(&self.path, self.rotation, metrics)?;
-        tracing::info!(path = %self.path.display(), "the traffic log was moved away; begun anew");
+        *self = Self::attach(self.title, &self.path, self.rotation, metrics)?;
+        tracing::info!(path = %self.path.display(), "the {} was moved away; begun anew", self.title.name);
         Ok(())
     }
 
@@ -266,7 +277,7 @@ impl LogFile {
             end = start;
         }
         if end < self.length {
-            tracing::warn!(path = %self.path.display(), bytes = self.length - end, "an unfinished last line of the traffic log is cut; it is written again");
+            tracing::warn!(path = %self.path.display(), bytes = self.length - end, "an unfinished last line of the {} is cut; it is written again", self.title.name);
             self.file.set_len(end)?;
             self.length = end;
         }
@@ -339,12 +350,16 @@ mod tests {
     use super::*;
     use prometheus_client::registry::Registry;
 
-    fn metrics() -> TrafficLogMetrics {
+    fn metrics() -> LineLogMetrics {
         crate::telemetry::metrics::Metrics::register(&mut Registry::default()).traffic_log
     }
 
     fn open(path: &Path, rotation: Rotation, mark: &[u8]) -> (LogFile, HashSet<u64>) {
-        LogFile::open(path, rotation, mark, metrics()).unwrap()
+        let title = Title {
+            name: "traffic log",
+            key: "traffic_log.path",
+        };
+        LogFile::open(title, path, rotation, mark, metrics()).unwrap()
     }
 
     fn line(position: u64) -> Vec<u8> {
