@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::FromArgMatches as _;
-use exchange::{Body, Gap, Half, Request, Response};
+use exchange::{Body, Gap, Half, Pair, Request, Response, Sending};
 use proptest::prelude::*;
 
 use super::flags::ConfigFlags;
@@ -512,6 +512,79 @@ mod journals {
         assert_eq!(run(&dir, &["cat", "--from", "latest"]).0, "");
     }
 
+    /// A journal with the pair of an exchange that the shadow refused.
+    fn journal_with_a_pair() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = ::journal::Journal::open(::journal::Options::new(dir.path())).unwrap();
+        let (Half::Request(request), Half::Response(primary)) = (request("a"), response("a"))
+        else {
+            panic!()
+        };
+        let shadow = Response {
+            status: 429,
+            body: Body::default(),
+            ..primary.clone()
+        };
+        let pair = Pair {
+            changes: vec!["id pinned".into()],
+            request,
+            primary: Some(primary),
+            shadow: Some(shadow),
+            sending: Sending {
+                ended_us: 1_700_000_001_000_000,
+                end_us: 7_300,
+                ..Sending::default()
+            },
+            ..Pair::default()
+        };
+        let halves: [Half; 3] = [
+            request_half(&pair),
+            Half::Pair(Box::new(pair)),
+            response("a"),
+        ];
+        for half in halves {
+            journal
+                .append(half.encoded_len(), |out| half.encode(out))
+                .unwrap();
+        }
+        journal.close().unwrap();
+        dir
+    }
+
+    fn request_half(pair: &Pair) -> Half {
+        Half::Request(pair.request.clone())
+    }
+
+    #[test]
+    fn cat_prints_pairs_when_asked_and_exchanges_without_them_otherwise() {
+        let dir = journal_with_a_pair();
+        let (lines, exit) = run(&dir, &["cat", "--pairs"]);
+        assert_eq!(exit, Exit::Ok);
+        let (name, pair) = exchange::json::read_pair(lines.as_bytes())
+            .unwrap()
+            .unwrap();
+        assert_eq!(pair.shadow.unwrap().status, 429);
+        let exchange::json::PairName::Position(position) = name else {
+            panic!("{name:?}")
+        };
+        let (later, _) = run(
+            &dir,
+            &["cat", "--pairs", "--from", &(position + 1).to_string()],
+        );
+        assert_eq!(later, "");
+        let (text, _) = run(&dir, &["cat", "--pairs", "--format", "text"]);
+        assert_eq!(
+            text,
+            "2023-11-14T22:13:21.000Z a POST /i/_doc?x=\\xff 2B [id pinned] -> primary 201 7B(cut, 2B missing) \
+             5.0ms -> shadow 429 0B 7.3ms\n"
+        );
+        assert_eq!(run(&dir, &["cat"]).0.lines().count(), 1);
+        assert_eq!(run(&dir, &["cat", "--halves"]).0.lines().count(), 3);
+        let (stats, _) = run(&dir, &["stats"]);
+        assert!(stats.contains("pairs              1 ("), "{stats}");
+        assert!(stats.contains("undecodable        0"), "{stats}");
+    }
+
     #[test]
     fn cat_leaves_bodies_out_when_told() {
         let dir = journal();
@@ -571,5 +644,110 @@ mod journals {
         for command in ["ls", "cat", "verify", "stats"] {
             assert_eq!(run(&dir, &[command]).1, Exit::Ok, "{command}");
         }
+    }
+}
+
+mod dead_letters {
+    use exchange::{Dropped, Extent, Header, Rewritten};
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::config::LetterWhenFull;
+    use crate::dead_letter::{DeadLetters, Options};
+    use crate::telemetry::metrics::Metrics;
+
+    fn header(name: &'static str, value: &'static str) -> Header {
+        Header {
+            name: Bytes::from_static(name.as_bytes()),
+            value: Bytes::from_static(value.as_bytes()),
+        }
+    }
+
+    fn whole(content: &'static [u8]) -> Body {
+        Body {
+            content: Bytes::from_static(content),
+            extent: Extent::Whole,
+        }
+    }
+
+    /// A file with a letter about a `_bulk` of which one item was left.
+    fn letters() -> (tempfile::TempDir, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dead");
+        let options = Options {
+            max_bytes: 1 << 20,
+            when_full: LetterWhenFull::Refuse,
+            sync: false,
+        };
+        let metrics = Metrics::register(&mut Registry::default()).dead_letters;
+        let letters = DeadLetters::open(&path, options, Default::default(), metrics).unwrap();
+        let pair = Pair {
+            position: 4711,
+            target: "http://shadow:9200".into(),
+            api: "bulk".into(),
+            dropped: Some(Dropped {
+                reason: "poison".into(),
+                cause: "closed".into(),
+            }),
+            request: Request {
+                id: Bytes::from_static(b"id-1"),
+                method: Bytes::from_static(b"POST"),
+                target: Bytes::from_static(b"/_bulk?x=\xff"),
+                headers: [header("authorization", "Basic s3cret")]
+                    .into_iter()
+                    .collect(),
+                body: whole(b"{\"delete\":{}}\n{\"delete\":{}}\n"),
+                ..Request::default()
+            },
+            changes: vec!["items left out".into()],
+            rewritten: Some(Rewritten {
+                body: Some(whole(b"{\"delete\":{}}\n")),
+                added: [header("x-rule", "1")].into_iter().collect(),
+                ..Rewritten::default()
+            }),
+            items: vec![1..2, 4..7],
+            shadow: Some(Response {
+                status: 503,
+                body: whole(b"\x1b[2Jno"),
+                ..Response::default()
+            }),
+            sending: Sending {
+                attempts: 5,
+                ..Sending::default()
+            },
+            ..Pair::default()
+        };
+        letters.append(&pair).unwrap();
+        let path = path.to_str().unwrap().to_owned();
+        (dir, path)
+    }
+
+    #[test]
+    fn ls_shows_a_line_for_each_and_show_all_that_is_known_but_no_secret() {
+        let (_dir, path) = letters();
+        let (table, exit) = run_printing(&["dead-letter", "ls", "--file", &path]);
+        assert_eq!(exit, Exit::Ok);
+        let row = table.lines().nth(1).unwrap();
+        assert!(row.trim_start().starts_with("1  "), "{row}");
+        assert!(
+            row.ends_with("5  poison: closed  POST /_bulk?x=\\xff"),
+            "{row}"
+        );
+        let (text, exit) = run_printing(&["dead-letter", "show", "1", "--file", &path]);
+        assert_eq!(exit, Exit::Ok);
+        for part in [
+            "cause         poison: closed\n",
+            "exchange      id-1 at position 4711\n",
+            "items         1, 4-6\n",
+            "authorization: ***\n",
+            "--- what was sent in its place\nwith x-rule: 1\n\n{\"delete\":{}}\n",
+            "--- the primary's answer\nnone\n",
+            "--- the shadow's last answer\n503\n\n\\u{1b}[2Jno\n",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("s3cret") && !text.contains('\u{1b}'));
+        let (line, _) = run_printing(&["dead-letter", "show", "1", "--json", "--file", &path]);
+        assert_eq!(line, std::fs::read_to_string(path).unwrap());
     }
 }

@@ -420,3 +420,19 @@ proptest! {
         prop_assert_eq!(config.journal.max_bytes, bytes);
     }
 }
+
+#[test]
+fn a_pair_log_needs_pairs_and_pairs_need_a_buffer_that_they_pass() {
+    let said = problems(file("pair_log.path = \"/p\"\n"));
+    assert!(said.contains("shadow.pairs = journal"), "{said}");
+    let right = file("pair_log.path = \"/p\"\nshadow.pairs = \"journal\"\n");
+    let config = right.build().unwrap();
+    assert_eq!(config.shadow.pairs, PairsTo::Journal);
+    let said = problems(file(
+        "shadow.pairs = \"journal\"\nshadow.pair_body_limit = \"4MiB\"\n",
+    ));
+    assert!(
+        said.contains("4 x shadow.pair_body_limit, which is 16MiB"),
+        "{said}"
+    );
+}

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use exchange::json::{self, PairName};
 use exchange::{Credentials, Pair};
@@ -102,6 +103,26 @@ impl DeadLetters {
             metrics,
             state: Mutex::new(state),
             trouble: Throttle::default(),
+        })
+    }
+
+    /// The writer that the configuration asks for. The journal's directory must be there.
+    ///
+    /// # Errors
+    /// When the system refuses; the message names the file and the key.
+    pub fn configured(config: &config::Config, metrics: DeadLetterMetrics) -> anyhow::Result<Self> {
+        let path = path(config);
+        let options = Options {
+            max_bytes: config.dead_letter.max_bytes,
+            when_full: config.dead_letter.when_full,
+            sync: config.dead_letter.sync,
+        };
+        let credentials = Credentials::with(&config.capture.mask_headers);
+        Self::open(&path, options, credentials, metrics).with_context(|| {
+            format!(
+                "cannot open the dead-letter file {}; change dead_letter.path, or the rights of its directory",
+                path.display()
+            )
         })
     }
 

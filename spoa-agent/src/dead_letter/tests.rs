@@ -84,7 +84,7 @@ fn an_exchange_that_is_given_up_again_after_a_restart_has_one_letter() {
     let (letters, _) = open(&dir, ROOMY);
     letters.append(&pair(1, 1)).unwrap();
     let other_items = Pair {
-        items: vec![3..4],
+        items: vec![3..4, 6..7],
         ..pair(1, 1)
     };
     letters.append(&other_items).unwrap();

@@ -3,6 +3,7 @@
 use exchange::{Credentials, Half, Pair};
 use journal::{AppendError, Journal};
 
+use crate::config::{Config, PairsTo};
 use crate::telemetry::metrics::{PairLoss, PairMetrics};
 use crate::telemetry::throttle::Throttle;
 
@@ -43,6 +44,17 @@ impl Keep {
             body_limit,
             metrics,
             trouble: Throttle::default(),
+        }
+    }
+
+    /// As the configuration says. `None` when no pairs are to be made.
+    #[must_use]
+    pub fn configured(config: &Config, journal: &Journal, metrics: PairMetrics) -> Option<Self> {
+        let credentials = Credentials::with(&config.capture.mask_headers);
+        let limit = config.shadow.pair_body_limit;
+        match config.shadow.pairs {
+            PairsTo::Off => None,
+            PairsTo::Journal => Some(Self::new(journal.clone(), credentials, limit, metrics)),
         }
     }
 

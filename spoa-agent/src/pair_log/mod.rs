@@ -37,3 +37,6 @@ impl Lines for Pairs {
         json::write_pair(&pair, PairName::Position(place.position), options, out);
     }
 }
+
+#[cfg(test)]
+mod tests;
