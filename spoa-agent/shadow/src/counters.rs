@@ -34,6 +34,12 @@ pub struct Counters {
     pub target_downs: AtomicU64,
     /// Gauge: 1 while the target is down.
     pub target_down: AtomicU64,
+    /// Documents and indices that were found to be in doubt.
+    pub doubtful: AtomicU64,
+    /// Documents, and operations without documents, that the primary accepted and the target refused.
+    pub refused: AtomicU64,
+    /// Of what must not be done twice: found to be done already.
+    pub done_before: AtomicU64,
     /// Bytes of requests written, before TLS.
     pub bytes_sent: AtomicU64,
     /// Bytes of answers read, after TLS.

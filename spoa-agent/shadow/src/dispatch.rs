@@ -1,26 +1,28 @@
-//! Who sends what when: the lanes, the exchanges that wait for another attempt, and the target's
-//! health, as one value behind one lock. Pure: the caller brings the time and the randomness.
+//! Who sends what when: the order, the jobs that wait for their time or for another attempt, and the
+//! target's health, as one value behind one lock. Pure: the caller brings the time and the randomness.
 //!
-//! An exchange that is to be sent again keeps its lane but no worker: it lies here until it is due. So a
-//! request that fails and fails holds up what follows it on its client connection, and nothing else.
+//! A job that is to be sent again keeps its place in the order but no worker: it lies here until it is
+//! due. So a request that fails and fails holds up what conflicts with it, and nothing else.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use exchange::Exchange;
 use tokio::time::Instant;
 
-use crate::health::{Doubt, Gate, Health};
-use crate::{Delivered, Dropped, LaneKey, Lanes, Outcome, Timing};
+use crate::health::{Gate, Health};
+use crate::job::{InHand, Job, Trouble, TroubleKind};
+use crate::order::{Completed, Footprint, Order};
+use crate::pace::Pace;
+use crate::Outcome;
 
 /// How much the engine holds at most: waiting, in flight, and between attempts.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Exchanges.
     pub exchanges: usize,
-    /// Bytes, as [`Exchange::weight`] counts them. One exchange alone may be larger.
+    /// Bytes, as [`exchange::Exchange::weight`] counts them. One exchange alone may be larger.
     pub bytes: usize,
 }
 
@@ -72,49 +74,12 @@ impl Retry {
     }
 }
 
-/// An exchange on its way.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) exchange: Arc<Exchange>,
-    key: LaneKey,
-    weight: usize,
-    /// Times it was begun on a connection.
-    pub(crate) attempts: u32,
-    failures: u32,
-    /// Failures that are its own fault.
-    counted: u32,
-    /// Whose fault the last failure was is told by this.
-    doubt: Option<Arc<Doubt>>,
-    last: Option<Trouble>,
-}
-
-/// A failed attempt.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Trouble {
-    pub(crate) kind: TroubleKind,
-    /// The word for it.
-    pub(crate) cause: &'static str,
-    /// The status, if one came.
-    pub(crate) status: Option<u16>,
-    pub(crate) timing: Timing,
-    /// What the target asked for with `retry-after`.
-    pub(crate) asked: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TroubleKind {
-    /// No connection: never the request's fault.
-    Connect,
-    /// A connection that broke, fell silent, or spoke no HTTP.
-    Transport,
-    /// An answer that says "not now".
-    Status,
-}
-
 /// What a worker does next.
 #[derive(Debug)]
 pub(crate) enum Next {
     Send(Job),
+    /// Wait until the target has done what it was sent before this engine began.
+    Settle,
     /// The exchange has had its attempts: tell the outcome.
     GiveUp(Job),
     Probe,
@@ -125,16 +90,42 @@ pub(crate) enum Next {
 
 #[derive(Debug)]
 pub(crate) struct Dispatch {
-    lanes: Lanes<Job>,
+    pub(crate) order: Order,
+    in_hand: HashMap<u64, Waiting>,
+    pace: Option<Arc<Pace>>,
+    /// Jobs that may go as far as the order is concerned, and wait for their time.
+    early: BinaryHeap<Early>,
     parked: BinaryHeap<Parked>,
     pub(crate) health: Health,
-    /// The position that each worker is busy with.
-    busy: Vec<Option<u64>>,
-    held: usize,
+    /// Requests in flight, the probe among them.
+    busy: usize,
+    /// How many may be; the workers are as many as there may ever be.
+    allowed: usize,
     held_bytes: usize,
     bounds: Bounds,
     retry: Retry,
+    settling: Settling,
     closing: bool,
+}
+
+/// Whether the target may still be busy with what it was sent before this engine began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settling {
+    /// It may, and nobody asks it.
+    Unasked,
+    /// A worker asks it.
+    Asking,
+    Over,
+}
+
+/// An exchange without an outcome.
+#[derive(Debug)]
+struct Waiting {
+    in_hand: Arc<InHand>,
+    /// Documents that are not seen to.
+    left: usize,
+    /// What is known of the outcome.
+    outcome: Option<Outcome>,
 }
 
 /// What the gauges show.
@@ -145,124 +136,161 @@ pub(crate) struct Load {
     pub(crate) retrying: usize,
 }
 
-impl Job {
-    pub(crate) fn new(exchange: Arc<Exchange>) -> Self {
-        Self {
-            key: LaneKey::of(&exchange),
-            weight: exchange.weight(),
-            exchange,
-            attempts: 0,
-            failures: 0,
-            counted: 0,
-            doubt: None,
-            last: None,
-        }
-    }
-
-    pub(crate) fn position(&self) -> u64 {
-        self.exchange.position
-    }
-
-    /// What is told of an exchange that is not tried again.
-    pub(crate) fn given_up(&self) -> Outcome {
-        let attempts = self.attempts;
-        match self.last {
-            Some(Trouble {
-                status: Some(status),
-                timing,
-                ..
-            }) => Outcome::Delivered(Delivered {
-                status,
-                attempts,
-                timing,
-            }),
-            Some(Trouble { cause, .. }) => Outcome::Dropped(Dropped::Poison { attempts, cause }),
-            None => Outcome::Dropped(Dropped::Poison {
-                attempts,
-                cause: "no attempt",
-            }),
-        }
-    }
-
-    /// Counts the last failure against the exchange, if the target turned out to be alive.
-    fn settle_doubt(&mut self) {
-        if self.doubt.take().is_some_and(|doubt| !doubt.was_down()) {
-            self.counted += 1;
-        }
-    }
+/// Whether an exchange was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Yes,
+    /// There is no room; nothing was changed.
+    Full,
 }
 
 impl Dispatch {
-    pub(crate) fn new(workers: usize, bounds: Bounds, retry: Retry) -> Self {
+    pub(crate) fn new(
+        order: Order,
+        pace: Option<Arc<Pace>>,
+        workers: usize,
+        bounds: Bounds,
+        retry: Retry,
+    ) -> Self {
         Self {
-            lanes: Lanes::default(),
+            order,
+            in_hand: HashMap::new(),
+            pace,
+            early: BinaryHeap::new(),
             parked: BinaryHeap::new(),
             health: Health::default(),
-            busy: vec![None; workers],
-            held: 0,
+            busy: 0,
+            allowed: workers,
             held_bytes: 0,
             bounds,
             retry,
+            settling: Settling::Over,
             closing: false,
         }
     }
 
-    /// Takes the job in, or gives it back when there is no room.
-    pub(crate) fn offer(&mut self, job: Job) -> Option<Job> {
-        let fits = self.held < self.bounds.exchanges
-            && self.held_bytes.saturating_add(job.weight) <= self.bounds.bytes;
-        if !fits && self.held > 0 {
-            return Some(job);
+    /// Whether an exchange of this weight may come in.
+    ///
+    /// What is held may wait for an answer that is still to be read, behind the exchange that asks for
+    /// room. Then there is room for twice as much, and after that the oldest goes without waiting.
+    pub(crate) fn admits(&mut self, weight: usize) -> bool {
+        let held = self.in_hand.len();
+        let bytes = self.held_bytes.saturating_add(weight);
+        if held == 0 || (held < self.bounds.exchanges && bytes <= self.bounds.bytes) {
+            return true;
         }
-        self.held += 1;
-        self.held_bytes += job.weight;
-        self.lanes.offer(job.key, job);
-        None
+        if !self.order.is_stuck() {
+            return false;
+        }
+        if held < self.bounds.exchanges.saturating_mul(2)
+            && bytes <= self.bounds.bytes.saturating_mul(2)
+        {
+            return true;
+        }
+        self.order.release_oldest();
+        false
     }
 
-    pub(crate) fn next(&mut self, worker: usize, now: Instant) -> Next {
+    /// Takes in an exchange that is to be sent.
+    pub(crate) fn offer(&mut self, in_hand: &Arc<InHand>, footprint: &Footprint) -> Taken {
+        if !self.admits(in_hand.weight) {
+            return Taken::Full;
+        }
+        let position = in_hand.position();
+        self.held_bytes = self.held_bytes.saturating_add(in_hand.weight);
+        let waiting = Waiting {
+            left: in_hand.size(),
+            in_hand: in_hand.clone(),
+            outcome: None,
+        };
+        self.in_hand.insert(position, waiting);
+        self.order.complete(position, Completed::Apply(footprint));
+        Taken::Yes
+    }
+
+    pub(crate) fn next(&mut self, now: Instant) -> Next {
         if self.closing {
             return Next::Stop;
         }
         match self.health.gate(now) {
             Gate::Open => {}
-            Gate::Probe => return Next::Probe,
+            Gate::Probe => {
+                self.busy += 1;
+                return Next::Probe;
+            }
             Gate::Shut(until) => return Next::Wait(until),
+        }
+        match self.settling {
+            Settling::Over => {}
+            Settling::Asking => return Next::Wait(None),
+            Settling::Unasked if self.in_hand.is_empty() => return Next::Wait(None),
+            Settling::Unasked => {
+                self.settling = Settling::Asking;
+                self.busy += 1;
+                return Next::Settle;
+            }
+        }
+        if self.busy >= self.allowed {
+            return Next::Wait(None);
         }
         if let Some(mut job) = self.take_due(now) {
             job.settle_doubt();
-            self.set_busy(worker, Some(job.position()));
+            self.busy += 1;
             return self.send_or_give_up(job);
         }
-        match self.lanes.take() {
-            Some((_, job)) => {
-                self.set_busy(worker, Some(job.position()));
+        match self.take_fresh(now) {
+            Ok(job) => {
+                self.busy += 1;
                 Next::Send(job)
             }
-            None => Next::Wait(self.parked.peek().map(|parked| parked.due)),
+            Err(until) => {
+                let parked = self.parked.peek().map(|parked| parked.due);
+                Next::Wait(earliest(parked, until))
+            }
         }
     }
 
-    /// A job for a worker that probes a target which does not answer trivial questions: rather one that
-    /// was not tried yet, but not without end.
-    pub(crate) fn take_for_probe(&mut self, worker: usize) -> Option<Job> {
-        let fresh = if self.parked.len() < self.busy.len() {
-            self.lanes.take()
+    /// Nothing is sent before [`Self::settled`].
+    pub(crate) fn settle_first(&mut self) {
+        self.settling = Settling::Unasked;
+    }
+
+    /// The target is done with what it was sent before.
+    pub(crate) fn settled(&mut self) {
+        self.settling = Settling::Over;
+    }
+
+    /// A job for the worker that probes a target which does not answer trivial questions: rather one
+    /// that was not tried yet, but not without end.
+    pub(crate) fn take_for_probe(&mut self, now: Instant) -> Option<Job> {
+        let fresh = if self.parked.len() < self.allowed {
+            self.take_fresh(now).ok()
         } else {
             None
         };
-        let job = match fresh {
-            Some((_, job)) => job,
-            None => self.parked.pop()?.job,
-        };
-        self.set_busy(worker, Some(job.position()));
-        Some(job)
+        match fresh {
+            Some(job) => Some(job),
+            None => self.parked.pop().map(|parked| parked.job),
+        }
     }
 
-    /// An attempt failed. The job is kept for later, or given back as [`Next::GiveUp`].
+    /// The worker that had something to do has done it.
+    pub(crate) fn rest(&mut self) {
+        self.busy = self.busy.saturating_sub(1);
+    }
+
+    /// How many requests may be in flight from now on.
+    pub(crate) fn allow(&mut self, requests: usize) {
+        self.allowed = requests.max(1);
+    }
+
+    pub(crate) const fn busy(&self) -> usize {
+        self.busy
+    }
+
+    /// An attempt failed. The job is kept for later, or given back when it has had its attempts.
     pub(crate) fn troubled(
         &mut self,
-        worker: usize,
         mut job: Job,
         trouble: Trouble,
         began: Instant,
@@ -282,7 +310,6 @@ impl Dispatch {
             let doubt = self.health.suspect(now);
             job.doubt = own_fault.then_some(doubt);
         }
-        self.set_busy(worker, None);
         let due = now + self.retry.wait(job.failures, random, trouble.asked);
         self.parked.push(Parked { due, job });
         None
@@ -299,29 +326,46 @@ impl Dispatch {
             .probe_failed(now, |failures| retry.wait(failures, random, asked))
     }
 
-    /// The job has its outcome.
-    pub(crate) fn finished(&mut self, worker: usize, job: &Job) {
-        self.set_busy(worker, None);
-        self.held -= 1;
-        self.held_bytes -= job.weight;
-        self.lanes.done(job.key);
+    /// The job has its outcome. Returns the exchange's, when this is the last of its jobs. What waits for
+    /// it waits until [`Self::finished`].
+    pub(crate) fn outcome(&mut self, job: &Job, outcome: Outcome) -> Option<Outcome> {
+        let position = job.position();
+        let waiting = self.in_hand.get_mut(&position)?;
+        waiting.left = waiting.left.saturating_sub(job.size);
+        let outcome = match waiting.outcome.take() {
+            Some(before) => before.worse(outcome),
+            None => outcome,
+        };
+        if waiting.left > 0 {
+            waiting.outcome = Some(outcome);
+            return None;
+        }
+        self.held_bytes = self.held_bytes.saturating_sub(waiting.in_hand.weight);
+        self.in_hand.remove(&position);
+        Some(outcome)
+    }
+
+    /// What waited for the job may go. Returns for how many workers there is something to do.
+    pub(crate) fn finished(&mut self, job: &Job) -> usize {
+        self.order.done(job.unit);
+        self.order.counters().ready.min(self.allowed)
     }
 
     /// Whether there is room enough to wake who waits for it: an eighth, so that it is not woken for
     /// each exchange.
     pub(crate) fn has_room(&self) -> bool {
-        self.held <= self.bounds.exchanges - self.bounds.exchanges / 8
+        self.in_hand.len() <= self.bounds.exchanges - self.bounds.exchanges / 8
             && self.held_bytes <= self.bounds.bytes - self.bounds.bytes / 8
     }
 
     /// Whether another worker should look: there is something whose time nobody may be waiting for.
     pub(crate) fn has_parked(&self) -> bool {
-        !self.parked.is_empty()
+        !self.parked.is_empty() || !self.early.is_empty()
     }
 
     pub(crate) fn load(&self) -> Load {
         Load {
-            held: self.held,
+            held: self.in_hand.len(),
             held_bytes: self.held_bytes,
             retrying: self.parked.len(),
         }
@@ -338,12 +382,12 @@ impl Dispatch {
 
     /// The positions of everything without an outcome, in order. To be asked when no worker runs.
     pub(crate) fn take_rest(&mut self) -> Vec<u64> {
-        let waiting = self.lanes.drain().into_iter().map(|job| job.position());
-        let parked = self.parked.drain().map(|parked| parked.job.position());
-        let busy = self.busy.iter_mut().filter_map(Option::take);
-        let mut rest: Vec<u64> = waiting.chain(parked).chain(busy).collect();
+        self.order.drain();
+        self.early.clear();
+        self.parked.clear();
+        let mut rest: Vec<u64> = self.in_hand.drain().map(|(position, _)| position).collect();
         rest.sort_unstable();
-        (self.held, self.held_bytes) = (0, 0);
+        self.held_bytes = 0;
         rest
     }
 
@@ -362,12 +406,79 @@ impl Dispatch {
         self.parked.pop().map(|parked| parked.job)
     }
 
-    fn set_busy(&mut self, worker: usize, position: Option<u64>) {
-        if let Some(busy) = self.busy.get_mut(worker) {
-            *busy = position;
+    /// The next job that was not tried yet, or when there may be one.
+    fn take_fresh(&mut self, now: Instant) -> Result<Job, Option<Instant>> {
+        let Some(pace) = self.pace.clone() else {
+            return self.take_ready().ok_or(None);
+        };
+        while let Some(job) = self.take_ready() {
+            self.early.push(Early {
+                moment: job.in_hand.moment,
+                job,
+            });
+        }
+        let due = match self.early.peek() {
+            Some(early) => pace.due_at(early.moment),
+            None => return Err(None),
+        };
+        match due {
+            Some(due) if due <= now => {
+                let mut job = self.early.pop().ok_or(None)?.job;
+                job.due = Some(due);
+                Ok(job)
+            }
+            due => Err(due),
+        }
+    }
+
+    fn take_ready(&mut self) -> Option<Job> {
+        loop {
+            let unit = self.order.take()?;
+            match self.in_hand.get(&unit.ticket) {
+                Some(waiting) => {
+                    return Some(Job::new(waiting.in_hand.clone(), unit.id, unit.items));
+                }
+                // It was taken back; nobody waits for it.
+                None => drop(self.order.done(unit.id)),
+            }
         }
     }
 }
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// A job that waits for its time; the earliest is the greatest, as a heap wants it.
+#[derive(Debug)]
+struct Early {
+    moment: Duration,
+    job: Job,
+}
+
+impl Ord for Early {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |early: &Self| (early.moment, early.job.position());
+        key(other).cmp(&key(self))
+    }
+}
+
+impl PartialOrd for Early {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Early {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Early {}
 
 /// A job between two attempts; the earliest due is the greatest, as a heap wants it.
 #[derive(Debug)]

@@ -1,33 +1,47 @@
 //! The follower's engine: takes exchanges in journal order, sends them, and tells what became of each.
 //!
-//! A fixed number of workers, each with a [`Sender`] of its own, share one `Dispatch`
-//! behind a lock. Whoever ends a request takes the next one itself: there is no dispatching task, and
-//! nothing is spawned per request. The engine never waits for room on anybody's behalf except in
-//! [`Engine::offer`], and its reader may wait: the journal is the queue.
+//! A fixed number of workers, each with a connection of its own, share one `Dispatch` behind a lock.
+//! Whoever ends a request takes the next one itself: there is no dispatching task, and nothing is spawned
+//! per request. The engine never waits for room on anybody's behalf except in [`Engine::offer`], and its
+//! reader may wait: the journal is the queue.
 //!
 //! Nothing is dropped because the target is down. It is then asked now and then whether it lives, and
 //! everything waits. See `health.rs` for how a dead target is told from a request that no target
-//! can take, and `dispatch.rs` for what waits where.
+//! can take, `dispatch.rs` for what waits where, and `worker.rs` for how one request is sent.
 
 use std::collections::hash_map::RandomState;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use exchange::Exchange;
+use exchange::operation::{self, Operation, answer};
+use exchange::{Exchange, Request};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::counters::{add, count, set};
-use crate::dispatch::{Dispatch, Job, Next, Trouble, TroubleKind};
+use crate::dispatch::{Dispatch, Next, Taken};
+use crate::intake::Intake;
+use crate::job::{InHand, Job};
+use crate::memory::MemoryError;
+use crate::names::Names;
+use crate::notes::Notes;
+use crate::order::{Completed, Footprint, Level, Memory, Order};
+use crate::outcome::{Doubtful, Filtered};
+use crate::pace::Pace;
+use crate::plan::{self, Fate, Policy};
 use crate::quiet::Quiet;
+use crate::tokens::{self, Asked, Told};
+use crate::worker::Worker;
 use crate::{
-    AnswerLimits, Bounds, Counters, Delivered, Dropped, Outcome, Outcomes, Retry, Rewrite, Route,
-    SendError, Sender, Sent, Target, Timeouts, Trust, TrustError,
+    AnswerLimits, Bounds, Counters, Dropped, Outcome, Outcomes, Retry, Rewrite, Route, SendError,
+    Target, Timeouts, Trust, TrustError, rules,
 };
 
 /// Everything that the engine wants to know.
@@ -49,6 +63,27 @@ pub struct Config {
     pub bounds: Bounds,
     /// When to try again.
     pub retry: Retry,
+    /// How much of the primary's order to keep.
+    pub order: Level,
+    /// What to do with what the primary refused, and with ids that it chose.
+    pub policy: Policy,
+    /// What is meant for the target, and as what.
+    pub rules: Arc<rules::Cell>,
+    /// When a request is due; without one, at once.
+    pub pace: Option<Arc<Pace>>,
+    /// Whether `now` in date math means the time of the capture.
+    pub anchor_dates: bool,
+    /// Where the engine notes what it must not forget over a kill. `None`: it notes nothing, and an
+    /// operation that must not be done twice may be, after a kill.
+    pub notes: Option<PathBuf>,
+    /// Whether a run before this one was perhaps killed: then the target is first left to finish what it
+    /// was sent.
+    pub resumed: bool,
+    /// The target's name in pairs. Empty: its address.
+    pub name: String,
+    /// Whether every request gives a pair; those of dropped exchanges are told in any case. How much of the
+    /// target's answers they hold is [`AnswerLimits::keep`].
+    pub pairs: bool,
 }
 
 impl Config {
@@ -64,8 +99,29 @@ impl Config {
             limits: AnswerLimits::default(),
             bounds: Bounds::default(),
             retry: Retry::default(),
+            order: Level::Causal,
+            policy: Policy::default(),
+            rules: Arc::default(),
+            pace: None,
+            anchor_dates: false,
+            notes: None,
+            resumed: false,
+            name: String::new(),
+            pairs: false,
         }
     }
+}
+
+/// Why the engine does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The certificate authorities cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// What was noted before cannot be read.
+    #[error(transparent)]
+    Notes(#[from] MemoryError),
 }
 
 /// The engine is draining and takes nothing more.
@@ -92,26 +148,37 @@ impl Engine {
     /// Starts the workers on the current tokio runtime. No connection is made before it is needed.
     ///
     /// # Errors
-    /// When the target is `https` and the certificate authorities cannot be read.
+    /// When the target is `https` and the certificate authorities cannot be read, or when what was noted
+    /// before a restart cannot be read.
     ///
     /// # Panics
     /// When there is no tokio runtime.
-    pub fn start(config: Config, outcomes: Arc<dyn Outcomes>) -> Result<Self, TrustError> {
+    pub fn start(config: Config, outcomes: Arc<dyn Outcomes>) -> Result<Self, StartError> {
         let counters = Arc::new(Counters::default());
-        let Config {
-            target,
-            trust,
-            rewrite,
+        let notes = Notes::open(config.notes.as_deref(), tokens::Limits::default())?;
+        let name = match config.name.is_empty() {
+            true => config.target.to_string(),
+            false => config.name,
+        };
+        let route = Route::new(
+            config.target,
+            &config.trust,
+            config.rewrite,
+            config.timeouts,
+            config.limits,
+            counters.clone(),
+        )?;
+        let connections = config.connections.max(1);
+        let order = Order::new(config.order, Memory::default());
+        let dispatch = Dispatch::new(
+            order,
+            config.pace.clone(),
             connections,
-            timeouts,
-            limits,
-            bounds,
-            retry,
-        } = config;
-        let route = Route::new(target, &trust, rewrite, timeouts, limits, counters.clone())?;
-        let connections = connections.max(1);
+            config.bounds,
+            config.retry,
+        );
         let shared = Arc::new(Shared {
-            dispatch: Mutex::new(Dispatch::new(connections, bounds, retry)),
+            dispatch: Mutex::new(dispatch),
             work: Notify::new(),
             room: Notify::new(),
             idle: Notify::new(),
@@ -119,12 +186,39 @@ impl Engine {
             outcomes,
             counters,
             random: RandomState::new(),
-            probe_limit: retry.probe,
+            probe_limit: config.retry.probe,
             poison_log: Quiet::default(),
+            begun: Mutex::default(),
+            intake: Intake::new(config.order),
+            names: Names::default(),
+            policy: config.policy,
+            rules: config.rules,
+            pace: config.pace,
+            anchor_dates: config.anchor_dates,
+            notes,
+            name,
+            pairs: config.pairs,
+            keep: config.limits.keep,
+            refused_log: Quiet::default(),
         });
+        if config.resumed {
+            shared.dispatch.lock().settle_first();
+        }
         let mut workers = JoinSet::new();
-        for number in 0..connections {
-            workers.spawn(Worker::new(shared.clone(), number).run());
+        for _ in 0..connections {
+            workers.spawn(Worker::new(shared.clone()).run());
+        }
+        if let Some(pace) = &shared.pace {
+            let mut changes = pace.clock().subscribe();
+            let shared = shared.clone();
+            workers.spawn(async move {
+                while changes.changed().await.is_ok() {
+                    shared.work.notify_waiters();
+                    if shared.dispatch.lock().is_closing() {
+                        return;
+                    }
+                }
+            });
         }
         Ok(Self {
             shared,
@@ -132,36 +226,77 @@ impl Engine {
         })
     }
 
-    /// Takes an exchange, and waits while too much is held. Exchanges of one client connection are
-    /// sent in the order in which they are offered. Dropping the future before it is done takes
-    /// nothing.
+    /// Learns that the exchange at `position` has begun: its request was captured, and its response is
+    /// awaited. What it touches then waits for its answer, where the order depends on it. To be told in
+    /// the order of the journal, between the exchanges that are offered.
+    pub fn begun(&self, position: u64, request: &Request) {
+        let begun = self.shared.read(request);
+        let footprint = self
+            .shared
+            .intake
+            .begun(request, &begun.operation, &begun.asked);
+        self.shared.begun.lock().insert(position, begun);
+        let mut dispatch = self.shared.dispatch.lock();
+        dispatch.order.begun(position, &footprint);
+        if let Some(pace) = &self.shared.pace {
+            pace.begun(request.time_us);
+        }
+    }
+
+    /// Takes an exchange, and waits while too much is held. Exchanges are to be offered in the order of
+    /// the journal. Dropping the future before it is done takes nothing.
     ///
     /// # Errors
     /// When the engine is draining; the exchange was not taken then.
     pub async fn offer(&self, exchange: Arc<Exchange>) -> Result<(), Closed> {
-        let shared = &self.shared;
-        if let Some(outcome) = Outcome::foreseen(&exchange) {
-            if shared.dispatch.lock().is_closing() {
-                return Err(Closed);
+        let shared = &*self.shared;
+        let position = exchange.position;
+        match shared.prepare(exchange) {
+            Prepared::Leave { outcome, doubts } => {
+                let mut dispatch = shared.dispatch.lock();
+                if dispatch.is_closing() {
+                    return Err(Closed);
+                }
+                dispatch.order.complete(position, Completed::Leave);
+                let more = shared.collect_doubts(&mut dispatch);
+                drop(dispatch);
+                shared.begun.lock().remove(&position);
+                count(&shared.counters.offered);
+                shared.tell(position, &outcome);
+                shared.tell_doubts(doubts.into_iter().chain(more));
+                shared.work.notify_one();
+                Ok(())
             }
-            count(&shared.counters.offered);
-            shared.tell(exchange.position, &outcome);
-            return Ok(());
+            Prepared::Send {
+                in_hand,
+                footprint,
+                doubts,
+            } => {
+                self.take_in(&in_hand, &footprint).await?;
+                shared.begun.lock().remove(&position);
+                shared.tell_doubts(doubts);
+                Ok(())
+            }
         }
-        let mut job = Job::new(exchange);
+    }
+
+    async fn take_in(&self, in_hand: &Arc<InHand>, footprint: &Footprint) -> Result<(), Closed> {
         loop {
-            match shared.take_in(job)? {
-                None => return Ok(()),
-                Some(refused) => job = refused,
+            if self.shared.take_in(in_hand, footprint)? == Taken::Yes {
+                return Ok(());
             }
-            let mut room = pin!(shared.room.notified());
+            let mut room = pin!(self.shared.room.notified());
             room.as_mut().enable();
-            match shared.take_in(job)? {
-                None => return Ok(()),
-                Some(refused) => job = refused,
+            if self.shared.take_in(in_hand, footprint)? == Taken::Yes {
+                return Ok(());
             }
             room.await;
         }
+    }
+
+    /// Everything before this position is done, and the journal will never tell it again.
+    pub fn saved(&self, position: u64) {
+        self.shared.notes.forget_before(position);
     }
 
     /// Waits until everything that was offered has its outcome.
@@ -208,20 +343,55 @@ impl Engine {
     }
 }
 
-struct Shared {
-    dispatch: Mutex<Dispatch>,
+/// What a request means, read when it began.
+#[derive(Clone, Debug)]
+struct Begun {
+    operation: Arc<Operation>,
+    asked: Arc<Asked>,
+}
+
+/// What is to be done with an exchange.
+enum Prepared {
+    Leave {
+        outcome: Outcome,
+        doubts: Vec<Doubtful>,
+    },
+    Send {
+        in_hand: Arc<InHand>,
+        footprint: Box<Footprint>,
+        doubts: Vec<Doubtful>,
+    },
+}
+
+/// What the workers share.
+pub(crate) struct Shared {
+    pub(crate) dispatch: Mutex<Dispatch>,
     /// A worker may have something to do.
-    work: Notify,
+    pub(crate) work: Notify,
     /// There may be room for another exchange.
     room: Notify,
     /// Everything offered has its outcome.
     idle: Notify,
-    route: Arc<Route>,
-    outcomes: Arc<dyn Outcomes>,
-    counters: Arc<Counters>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) outcomes: Arc<dyn Outcomes>,
+    pub(crate) counters: Arc<Counters>,
     random: RandomState,
-    probe_limit: Duration,
+    pub(crate) probe_limit: Duration,
     poison_log: Quiet,
+    /// What has begun and was not offered.
+    begun: Mutex<HashMap<u64, Begun>>,
+    pub(crate) intake: Intake,
+    names: Names,
+    pub(crate) policy: Policy,
+    pub(crate) rules: Arc<rules::Cell>,
+    pub(crate) pace: Option<Arc<Pace>>,
+    pub(crate) anchor_dates: bool,
+    pub(crate) notes: Notes,
+    pub(crate) name: String,
+    pub(crate) pairs: bool,
+    /// Bytes of an answer that are kept in any case.
+    pub(crate) keep: usize,
+    pub(crate) refused_log: Quiet,
 }
 
 impl std::fmt::Debug for Shared {
@@ -234,25 +404,146 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// Takes the job in, or gives it back when there is no room.
-    fn take_in(&self, job: Job) -> Result<Option<Job>, Closed> {
+    fn read(&self, request: &Request) -> Begun {
+        Begun {
+            operation: Arc::new(operation::read(request)),
+            asked: Arc::new(tokens::in_request(request)),
+        }
+    }
+
+    fn prepare(&self, exchange: Arc<Exchange>) -> Prepared {
+        if let Some(outcome) = Outcome::foreseen(&exchange) {
+            let doubts = self.doubts_of_unsent(&exchange, &outcome);
+            return Prepared::Leave { outcome, doubts };
+        }
+        let Some(request) = &exchange.request else {
+            return Prepared::left(Filtered::NoRequest);
+        };
+        let begun = self.begun.lock().get(&exchange.position).cloned();
+        let Begun { operation, asked } = begun.unwrap_or_else(|| self.read(request));
+        let status = exchange.response.as_ref().map(|response| response.status);
+        let facts = rules::Facts {
+            request,
+            operation: &operation,
+            api: operation.api.as_str(),
+            status,
+        };
+        if let rules::Verdict::Leave { reason, .. } = self.rules.load().decide(&facts) {
+            return Prepared::left(match reason {
+                rules::Reason::Denied => Filtered::Denied,
+                rules::Reason::NotSampled => Filtered::NotSampled,
+            });
+        }
+        let answer = answer::read(&operation, exchange.response.as_ref());
+        let decision = plan::decide(&exchange, &operation, &answer, &self.policy);
+        let doubts = self.names.doubts(&exchange, &operation, &decision);
+        let applied = match decision.fate {
+            Fate::Whole => None,
+            Fate::Write(writes) => Some(writes),
+            Fate::Filtered(reason) => {
+                let outcome = Outcome::Filtered(reason);
+                return Prepared::Leave { outcome, doubts };
+            }
+            Fate::Dropped(reason) => {
+                let outcome = Outcome::Dropped(reason);
+                return Prepared::Leave { outcome, doubts };
+            }
+        };
+        let told = self.told(&asked, &exchange);
+        let items: Option<Vec<u32>> = applied.as_ref().map(|writes| {
+            let item = |write: &plan::Write| u32::try_from(write.item).ok();
+            writes.iter().filter_map(item).collect()
+        });
+        let footprint = self.intake.complete(
+            &exchange,
+            &operation,
+            &answer,
+            items.as_deref(),
+            (&asked, told.as_ref()),
+        );
+        if let Some(writes) = &applied {
+            self.names.remember(exchange.position, writes);
+        }
+        let moment = self.moment(&exchange);
+        Prepared::Send {
+            in_hand: Arc::new(InHand {
+                weight: exchange.weight(),
+                exchange,
+                operation,
+                asked,
+                told,
+                answer,
+                applied: items,
+                moment,
+            }),
+            footprint: Box::new(footprint),
+            doubts,
+        }
+    }
+
+    /// What the primary's answer says of tokens.
+    fn told(&self, asked: &Asked, exchange: &Exchange) -> Option<Told> {
+        if asked.is_nothing() {
+            return None;
+        }
+        let response = exchange.response.as_ref()?;
+        Some(tokens::in_answer(asked, response.into()))
+    }
+
+    fn moment(&self, exchange: &Exchange) -> Duration {
+        let number = self.counters.offered.load(Ordering::Relaxed);
+        let pace = self.pace.as_ref();
+        pace.map_or(Duration::ZERO, |pace| pace.moment(exchange.time_us(), number))
+    }
+
+    /// A write that cannot be sent leaves its documents in doubt.
+    fn doubts_of_unsent(&self, exchange: &Exchange, outcome: &Outcome) -> Vec<Doubtful> {
+        match (outcome, &exchange.request) {
+            (Outcome::Dropped(reason), Some(request)) => {
+                let operation = operation::read(request);
+                if operation.is_read() {
+                    return Vec::new();
+                }
+                self.names.all(exchange, &operation, reason.as_str())
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn take_in(&self, in_hand: &Arc<InHand>, footprint: &Footprint) -> Result<Taken, Closed> {
         let mut dispatch = self.dispatch.lock();
         if dispatch.is_closing() {
             return Err(Closed);
         }
-        if let Some(refused) = dispatch.offer(job) {
-            return Ok(Some(refused));
+        if dispatch.offer(in_hand, footprint) == Taken::Full {
+            // Room was perhaps made by letting something go.
+            self.work.notify_one();
+            return Ok(Taken::Full);
         }
+        let doubts = self.collect_doubts(&mut dispatch);
         self.show(&dispatch);
         drop(dispatch);
         count(&self.counters.offered);
         self.work.notify_one();
-        Ok(None)
+        self.tell_doubts(doubts);
+        Ok(Taken::Yes)
     }
 
-    fn next(&self, worker: usize) -> Next {
+    fn collect_doubts(&self, dispatch: &mut Dispatch) -> Vec<Doubtful> {
+        let found = dispatch.order.ambiguous();
+        found.flat_map(|found| self.names.name(&found)).collect()
+    }
+
+    fn tell_doubts(&self, doubts: impl IntoIterator<Item = Doubtful>) {
+        for doubt in doubts {
+            count(&self.counters.doubtful);
+            self.outcomes.doubtful(&doubt);
+        }
+    }
+
+    pub(crate) fn next(&self) -> Next {
         let mut dispatch = self.dispatch.lock();
-        let next = dispatch.next(worker, Instant::now());
+        let next = dispatch.next(Instant::now());
         self.show(&dispatch);
         let somebody_must_wait =
             matches!(next, Next::Send(_) | Next::GiveUp(_)) && dispatch.has_parked();
@@ -264,17 +555,26 @@ impl Shared {
     }
 
     /// Tells the outcome, and frees what the job held.
-    fn finish(&self, worker: usize, job: &Job, outcome: &Outcome) {
-        if let Outcome::Dropped(dropped) = outcome {
+    pub(crate) fn finish(&self, job: &Job, outcome: Outcome) {
+        if let Outcome::Dropped(dropped) = &outcome {
             self.log_dropped(job, dropped);
         }
-        self.tell(job.position(), outcome);
+        // The outcome is told before anything goes that waited for it: so what is told is always so much
+        // that a restart can go on from it.
         let mut dispatch = self.dispatch.lock();
-        dispatch.finished(worker, job);
+        if let Some(outcome) = dispatch.outcome(job, outcome) {
+            self.tell(job.position(), &outcome);
+        }
+        let woken = dispatch.finished(job);
+        let doubts = self.collect_doubts(&mut dispatch);
         let (room, idle) = (dispatch.has_room(), dispatch.load().held == 0);
         self.show(&dispatch);
         drop(dispatch);
-        // Both cost next to nothing when nobody waits.
+        self.tell_doubts(doubts);
+        // All of these cost next to nothing when nobody waits.
+        for _ in 1..woken {
+            self.work.notify_one();
+        }
         if room {
             self.room.notify_waiters();
         }
@@ -283,7 +583,7 @@ impl Shared {
         }
     }
 
-    fn tell(&self, position: u64, outcome: &Outcome) {
+    pub(crate) fn tell(&self, position: u64, outcome: &Outcome) {
         self.outcomes.done(position, outcome);
         count(&self.counters.settled);
     }
@@ -305,7 +605,12 @@ impl Shared {
         }
     }
 
-    fn target_is_down(&self, cause: &str, error: Option<&SendError>, dispatch: &Dispatch) {
+    pub(crate) fn target_is_down(
+        &self,
+        cause: &str,
+        error: Option<&SendError>,
+        dispatch: &Dispatch,
+    ) {
         count(&self.counters.target_downs);
         set(&self.counters.target_down, 1);
         let held = dispatch.load().held;
@@ -316,266 +621,40 @@ impl Shared {
         );
     }
 
-    fn target_is_up(&self, down: Duration, dispatch: &Dispatch) {
+    pub(crate) fn target_is_up(&self, down: Duration, dispatch: &Dispatch) {
         set(&self.counters.target_down, 0);
         let held = dispatch.load().held;
         tracing::info!(target = %self.route.target(), ?down, held, "target is up again");
     }
 
-    fn show(&self, dispatch: &MutexGuard<'_, Dispatch>) {
+    pub(crate) fn show(&self, dispatch: &MutexGuard<'_, Dispatch>) {
         let load = dispatch.load();
         set(&self.counters.held, load.held);
         set(&self.counters.held_bytes, load.held_bytes);
         set(&self.counters.retrying, load.retrying);
     }
 
-    fn random(&self) -> u64 {
+    pub(crate) fn random(&self) -> u64 {
         let mut hasher = self.random.build_hasher();
         hasher.write_u64(self.counters.retries.load(Ordering::Relaxed));
         hasher.write_u64(self.counters.probes.load(Ordering::Relaxed));
         hasher.finish()
     }
-}
 
-/// One connection's worth of sending.
-struct Worker {
-    shared: Arc<Shared>,
-    number: usize,
-    sender: Sender,
-}
-
-impl Worker {
-    fn new(shared: Arc<Shared>, number: usize) -> Self {
-        let sender = Sender::new(shared.route.clone());
-        Self {
-            shared,
-            number,
-            sender,
-        }
-    }
-
-    async fn run(mut self) {
-        loop {
-            let next = match self.shared.next(self.number) {
-                Next::Wait(_) => self.wait().await,
-                next => next,
-            };
-            match next {
-                Next::Send(job) => drop(self.send(job).await),
-                Next::GiveUp(job) => self.shared.finish(self.number, &job, &job.given_up()),
-                Next::Probe => self.probe().await,
-                Next::Wait(_) => {}
-                Next::Stop => return,
-            }
-        }
-    }
-
-    /// Looks once more, and waits if there still is nothing to do.
-    async fn wait(&self) -> Next {
-        let mut work = pin!(self.shared.work.notified());
-        // From here on no call is missed; one may have come before.
-        work.as_mut().enable();
-        let next = self.shared.next(self.number);
-        match next {
-            Next::Wait(None) => work.await,
-            Next::Wait(Some(until)) => tokio::select! {
-                () = work => {}
-                () = sleep_until(until) => {}
-            },
-            _ => {}
-        }
-        next
-    }
-
-    /// Sends the job and sees to what follows. Returns whether the target gave a final answer, and if
-    /// not, what it asked for.
-    async fn send(&mut self, mut job: Job) -> Result<(), Option<Duration>> {
-        let shared = &*self.shared;
-        let began = Instant::now();
-        let Some(request) = &job.exchange.request else {
-            // Such an exchange was filtered when it was offered.
-            return Ok(());
-        };
-        add(&shared.counters.in_flight, 1);
-        let sent = self.sender.send(request).await;
-        shared.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
-        job.attempts = job.attempts.saturating_add(sent.attempts);
-        let primary = job
-            .exchange
-            .response
-            .as_ref()
-            .map(|response| response.status);
-        match Verdict::of(&sent, primary) {
-            Verdict::Final { status, lives } => {
-                if lives {
-                    shared.dispatch.lock().health.answered(Instant::now());
-                }
-                let delivered = Delivered {
-                    status,
-                    attempts: job.attempts,
-                    timing: sent.timing,
-                };
-                shared.finish(self.number, &job, &Outcome::Delivered(delivered));
-                Ok(())
-            }
-            Verdict::Unsendable(reason) => {
-                let outcome = Outcome::Dropped(Dropped::Unsendable(reason));
-                shared.finish(self.number, &job, &outcome);
-                Ok(())
-            }
-            Verdict::Trouble(trouble) => {
-                self.put_back(job, trouble, began);
-                Err(trouble.asked)
-            }
-        }
-    }
-
-    fn put_back(&self, job: Job, trouble: Trouble, began: Instant) {
-        let shared = &*self.shared;
-        let random = shared.random();
-        let mut dispatch = shared.dispatch.lock();
-        let given_up = dispatch.troubled(self.number, job, trouble, began, Instant::now(), random);
-        drop(dispatch);
-        match given_up {
-            Some(job) => shared.finish(self.number, &job, &job.given_up()),
-            None => {
-                count(&shared.counters.retries);
-                // This worker may go on to something long: somebody else must mind the time.
-                shared.work.notify_one();
-            }
-        }
-    }
-
-    /// Asks whether the target lives: a trivial question first, and when it is reached but does not
-    /// answer that one, an exchange. A target may well know no `/` and serve everything else.
-    async fn probe(&mut self) {
-        let sent = self.sender.probe(self.shared.probe_limit).await;
-        let verdict = Verdict::of(&sent, None);
-        let Verdict::Trouble(trouble) = verdict else {
-            return self.found_up();
-        };
-        if trouble.kind == TroubleKind::Connect {
-            return self.found_down(trouble.cause, sent.result.err().as_ref(), trouble.asked);
-        }
-        let job = self.shared.dispatch.lock().take_for_probe(self.number);
-        let Some(job) = job else {
-            return self.found_down(trouble.cause, sent.result.err().as_ref(), trouble.asked);
-        };
-        match self.send(job).await {
-            Ok(()) => self.found_up(),
-            Err(asked) => self.found_down(trouble.cause, sent.result.err().as_ref(), asked),
-        }
-    }
-
-    fn found_up(&self) {
-        let mut dispatch = self.shared.dispatch.lock();
-        if let Some(down) = dispatch.health.probe_answered(Instant::now()) {
-            self.shared.target_is_up(down, &dispatch);
-        }
-        drop(dispatch);
-        self.shared.work.notify_waiters();
-    }
-
-    fn found_down(&self, cause: &str, error: Option<&SendError>, asked: Option<Duration>) {
-        let random = self.shared.random();
-        let mut dispatch = self.shared.dispatch.lock();
-        if dispatch.probe_failed(Instant::now(), asked, random) {
-            self.shared.target_is_down(cause, error, &dispatch);
+    pub(crate) fn in_flight(&self, change: i64) {
+        if change > 0 {
+            add(&self.counters.in_flight, 1);
+        } else {
+            self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
-/// What one attempt means.
-enum Verdict {
-    /// An answer that is not asked for again. `lives` says that it proves the target to be well.
-    Final {
-        status: u16,
-        lives: bool,
-    },
-    Unsendable(crate::Unsendable),
-    Trouble(Trouble),
-}
-
-impl Verdict {
-    /// `primary` is the status that the primary answered. When the target says "not now" where the
-    /// primary said the same, that is the answer.
-    fn of(sent: &Sent, primary: Option<u16>) -> Self {
-        let trouble = |kind, cause, status, asked| {
-            Self::Trouble(Trouble {
-                kind,
-                cause,
-                status,
-                timing: sent.timing,
-                asked,
-            })
-        };
-        match &sent.result {
-            Ok(answer) => match not_now(answer.status) {
-                None => Self::Final {
-                    status: answer.status,
-                    lives: true,
-                },
-                Some(_) if primary == Some(answer.status) => Self::Final {
-                    status: answer.status,
-                    lives: false,
-                },
-                Some(cause) => {
-                    let asked = retry_after(answer.headers().get("retry-after"));
-                    trouble(TroubleKind::Status, cause, Some(answer.status), asked)
-                }
-            },
-            Err(SendError::Unsendable(reason)) => Self::Unsendable(*reason),
-            Err(error) => {
-                let connect = error.is_connect();
-                let kind = if connect {
-                    TroubleKind::Connect
-                } else {
-                    TroubleKind::Transport
-                };
-                trouble(kind, error.as_str(), error.status(), None)
-            }
+impl Prepared {
+    const fn left(reason: Filtered) -> Self {
+        Self::Leave {
+            outcome: Outcome::Filtered(reason),
+            doubts: Vec::new(),
         }
-    }
-}
-
-/// The statuses with which a target, or a proxy before it, asks to come again.
-const fn not_now(status: u16) -> Option<&'static str> {
-    match status {
-        429 => Some("429"),
-        502 => Some("502"),
-        503 => Some("503"),
-        504 => Some("504"),
-        _ => None,
-    }
-}
-
-/// The seconds of a `retry-after` field (RFC 9110, 10.2.3). Its other form, a date, is not read: no search
-/// cluster sends it, and it means little without the target's clock.
-fn retry_after(value: Option<&[u8]>) -> Option<Duration> {
-    let seconds = std::str::from_utf8(value?)
-        .ok()?
-        .trim()
-        .parse::<u32>()
-        .ok()?;
-    Some(Duration::from_secs(seconds.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_retry_after_is_read_in_seconds_and_nothing_else() {
-        assert_eq!(retry_after(Some(b" 3 ")), Some(Duration::from_secs(3)));
-        for value in [
-            &b""[..],
-            b"-1",
-            b"Fri, 31 Dec 1999 23:59:59 GMT",
-            b"\xff",
-            b"99999999999",
-        ] {
-            assert_eq!(retry_after(Some(value)), None);
-        }
-        assert_eq!(retry_after(None), None);
     }
 }

@@ -1,7 +1,10 @@
 //! What became of an exchange at the target: the words of the ledger.
 
-use exchange::{Exchange, Extent};
+use bytes::Bytes;
+use exchange::{Exchange, Extent, Pair};
 
+use crate::resolve::DocumentName;
+use crate::tokens::Unmappable;
 use crate::{Timing, Unsendable};
 
 /// How an exchange ended. Every exchange that was offered ends exactly once, or is told as not done
@@ -40,6 +43,10 @@ pub enum Filtered {
     Refused,
     /// It changed nothing on the primary.
     NoEffect,
+    /// A rule denies it.
+    Denied,
+    /// A rule takes a sample, and it is not in it.
+    NotSampled,
 }
 
 /// Why an exchange is lost to the target.
@@ -54,6 +61,12 @@ pub enum Dropped {
     IdUnknown,
     /// HTTP/1.1 has no way to say it.
     Unsendable(Unsendable),
+    /// It carries an id of a scroll, a point in time, an async search or a task that the target does not know.
+    Unmappable(Unmappable),
+    /// A rule renames an index in it where it cannot be renamed.
+    Unrenamable,
+    /// What the primary did of it cannot be said in a request.
+    Uncomposable,
     /// It failed again and again while the target answered others.
     Poison {
         /// How many times it was begun on a connection.
@@ -67,6 +80,41 @@ pub enum Dropped {
 pub trait Outcomes: Send + Sync + 'static {
     /// The exchange at this position of the journal has ended.
     fn done(&self, position: u64, outcome: &Outcome);
+
+    /// The captured halves do not tell what the primary has. Told before the exchange's outcome where
+    /// that is possible.
+    fn doubtful(&self, doubt: &Doubtful) {
+        let _ = doubt;
+    }
+
+    /// A request was answered, or given up. Called before [`Outcomes::done`].
+    fn pair(&self, pair: Box<Pair>) {
+        let _ = pair;
+    }
+}
+
+/// Something on the target that may differ from what the primary has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubtful {
+    /// The exchange that wrote it.
+    pub position: u64,
+    /// The exchange because of which it is in doubt. Often the same.
+    pub by: u64,
+    /// What may differ.
+    pub subject: Subject,
+    /// Why it is not known, in a word or three.
+    pub reason: &'static str,
+}
+
+/// What may differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A document.
+    Document(DocumentName),
+    /// Any document of the indices that this name or pattern covers.
+    Index(Bytes),
+    /// All that the exchange wrote; it is not known by name.
+    Operation,
 }
 
 impl Outcome {
@@ -87,6 +135,19 @@ impl Outcome {
             Self::Delivered(_) => None,
             Self::Filtered(reason) => Some(reason.as_str()),
             Self::Dropped(reason) => Some(reason.as_str()),
+        }
+    }
+
+    /// Of what became of two parts of an exchange, the one that tells more of trouble: something dropped,
+    /// then the greater status, then something filtered.
+    #[must_use]
+    pub(crate) fn worse(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Dropped(_), _) => self,
+            (_, Self::Dropped(_)) => other,
+            (Self::Delivered(one), Self::Delivered(two)) if one.status >= two.status => self,
+            (Self::Delivered(_), Self::Filtered(_)) => self,
+            _ => other,
         }
     }
 
@@ -115,6 +176,8 @@ impl Filtered {
             Self::Tunnel => "tunnel",
             Self::Refused => "refused",
             Self::NoEffect => "no effect",
+            Self::Denied => "denied",
+            Self::NotSampled => "not sampled",
         }
     }
 }
@@ -128,6 +191,9 @@ impl Dropped {
             Self::BodyNotCaptured => "body not captured",
             Self::IdUnknown => "id unknown",
             Self::Unsendable(_) => "unsendable",
+            Self::Unmappable(_) => "unmappable",
+            Self::Unrenamable => "unrenamable",
+            Self::Uncomposable => "uncomposable",
             Self::Poison { .. } => "poison",
         }
     }

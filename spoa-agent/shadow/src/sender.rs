@@ -277,8 +277,10 @@ impl Sender {
     /// have done the first one before it closed: the caller sees that in [`Sent::attempts`]. The
     /// alternative, to give up, would lose a write for sure to avoid a second one that is unlikely.
     ///
+    /// Of the answer's body, the first `keep` bytes are kept.
+    ///
     /// Dropping the future closes the connection. Whether `request.body` is whole is the caller's business.
-    pub async fn send(&mut self, request: &Request) -> Sent {
+    pub async fn send(&mut self, request: &Request, keep: usize) -> Sent {
         let mut head = std::mem::take(&mut self.head);
         head.clear();
         let written = write_head(
@@ -295,6 +297,7 @@ impl Sender {
                     head: &head,
                     body: &request.body.content,
                     bodiless,
+                    keep,
                 })
                 .await
             }
@@ -323,6 +326,7 @@ impl Sender {
             head: &head,
             body: &[],
             bodiless: true,
+            keep: 0,
         };
         // A kept connection proves nothing about new ones.
         self.kept = None;
@@ -434,6 +438,8 @@ struct Outgoing<'a> {
     body: &'a [u8],
     /// It is a HEAD.
     bodiless: bool,
+    /// Bytes of the answer's body to keep.
+    keep: usize,
 }
 
 /// One request on its way and its answer, at the same time: a target that answers before it has read
@@ -473,7 +479,13 @@ impl<'a> Talk<'a> {
             writing: true,
             broken: None,
             input,
-            reader: Reader::new(route.limits, outgoing.bodiless),
+            reader: Reader::new(
+                AnswerLimits {
+                    keep: outgoing.keep,
+                    ..route.limits
+                },
+                outgoing.bodiless,
+            ),
             first_byte: None,
             timer,
             response_due,

@@ -387,6 +387,22 @@ impl Api {
             Self::UpdateByQuery | Self::DeleteByQuery | Self::Reindex
         )
     }
+
+    /// Whether it takes in all documents of its indices as they are at that moment, visible to searches or
+    /// not: an index is deleted, closed, or copied.
+    #[must_use]
+    pub const fn takes_whole_indices(self) -> bool {
+        matches!(
+            self,
+            Self::IndicesDelete
+                | Self::IndicesDeleteDataStream
+                | Self::IndicesClose
+                | Self::IndicesShrink
+                | Self::IndicesSplit
+                | Self::IndicesClone
+                | Self::IndicesAddBlock
+        )
+    }
 }
 
 impl fmt::Display for Api {

@@ -1,0 +1,144 @@
+//! The names of documents, for what is in doubt. Bounded: a name is kept for as many writes as the order
+//! remembers.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use exchange::Exchange;
+use exchange::operation::{Action, Operation};
+use parking_lot::Mutex;
+
+use crate::order::{Ambiguity, Of, Ticket};
+use crate::outcome::{Doubtful, Subject};
+use crate::plan::{Decision, Fate, Write};
+use crate::resolve::DocumentName;
+
+/// Writes whose documents can still be named.
+const LIMIT: usize = 65_536;
+
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    recent: Mutex<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    names: HashMap<(Ticket, u32), DocumentName>,
+    order: VecDeque<(Ticket, u32)>,
+}
+
+impl Names {
+    /// These documents are written.
+    pub(crate) fn remember(&self, ticket: Ticket, writes: &[Write]) {
+        let mut recent = self.recent.lock();
+        for write in writes {
+            let (Some(name), Ok(item)) = (document(write), u32::try_from(write.item)) else {
+                continue;
+            };
+            if recent.names.insert((ticket, item), name).is_none() {
+                recent.order.push_back((ticket, item));
+            }
+        }
+        while recent.order.len() > LIMIT
+            && let Some(oldest) = recent.order.pop_front()
+        {
+            recent.names.remove(&oldest);
+        }
+    }
+
+    /// What the order cannot decide, by its names.
+    pub(crate) fn name(&self, found: &Ambiguity) -> Option<Doubtful> {
+        let (position, subject) = match &found.of {
+            Of::Item(ticket, item) => {
+                let recent = self.recent.lock();
+                let name = recent.names.get(&(*ticket, *item));
+                (*ticket, name.map_or(Subject::Operation, |name| Subject::Document(name.clone())))
+            }
+            Of::Operation(ticket) => (*ticket, Subject::Operation),
+            Of::Index(name) => (found.by, Subject::Index(name.clone())),
+        };
+        Some(Doubtful {
+            position,
+            by: found.by,
+            subject,
+            reason: found.reason.as_str(),
+        })
+    }
+
+    /// What the primary's answer leaves open, by its names.
+    pub(crate) fn doubts(
+        &self,
+        exchange: &Exchange,
+        operation: &Operation,
+        decision: &Decision,
+    ) -> Vec<Doubtful> {
+        let Some(ambiguous) = decision.ambiguous else {
+            return Vec::new();
+        };
+        let reason = ambiguous.as_str();
+        match &decision.fate {
+            Fate::Write(writes) if !writes.is_empty() => {
+                let names = writes.iter().filter_map(document);
+                names
+                    .map(|name| doubt(exchange.position, Subject::Document(name), reason))
+                    .collect()
+            }
+            _ => self.all(exchange, operation, reason),
+        }
+    }
+
+    /// All that an operation writes is in doubt.
+    pub(crate) fn all(
+        &self,
+        exchange: &Exchange,
+        operation: &Operation,
+        reason: &'static str,
+    ) -> Vec<Doubtful> {
+        let position = exchange.position;
+        let named = operation
+            .documents
+            .iter()
+            .filter(|document| document.action != Action::Get)
+            .map(|document| match &document.id {
+                Some(id) => Subject::Document(DocumentName {
+                    index: copy(&document.index),
+                    mapping_type: document.mapping_type.as_ref().map(copy),
+                    id: copy(id),
+                    routing: document.routing.as_ref().map(copy),
+                }),
+                None => Subject::Operation,
+            });
+        let whole = match operation.indices.names.as_slice() {
+            _ if !operation.documents.is_empty() => Vec::new(),
+            [] => vec![Subject::Operation],
+            names => names.iter().map(|name| Subject::Index(copy(name))).collect(),
+        };
+        named
+            .chain(whole)
+            .map(|subject| doubt(position, subject, reason))
+            .collect()
+    }
+}
+
+fn doubt(position: u64, subject: Subject, reason: &'static str) -> Doubtful {
+    Doubtful {
+        position,
+        by: position,
+        subject,
+        reason,
+    }
+}
+
+/// The name of its own memory: a request must not stay for the sake of a name in it.
+fn document(write: &Write) -> Option<DocumentName> {
+    Some(DocumentName {
+        index: copy(&write.index),
+        mapping_type: None,
+        id: copy(write.id.as_ref()?),
+        routing: write.routing.as_ref().map(copy),
+    })
+}
+
+fn copy(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}

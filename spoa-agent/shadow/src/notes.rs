@@ -1,0 +1,222 @@
+//! What the engine must not forget over a kill: how documents were before writes that must not be done
+//! twice, and the token sessions. Kept in a file of their own, beside the cursor.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use parking_lot::Mutex;
+
+use crate::memory::{Memory, MemoryError};
+use crate::plan::guard::DocumentState;
+use crate::tokens::{self, Event, Sessions};
+use exchange::operation::answer::Sequence;
+
+/// The file may grow to this before it is written anew.
+const LARGEST: u64 = 16 << 20;
+/// Stands in the place of an item for what a whole operation changes.
+const WHOLE: u32 = u32::MAX;
+
+const SESSION: u8 = 1;
+const GUARD: u8 = 2;
+
+/// How something was before it was written for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    Document(DocumentState),
+    /// Writes that the indices of an operation had seen.
+    Indices(u64),
+}
+
+/// What is written: an item of an exchange, or all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct What {
+    pub(crate) position: u64,
+    pub(crate) item: Option<u32>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Notes {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// `None`: nothing needs to survive.
+    memory: Option<Memory>,
+    guards: BTreeMap<What, Before>,
+    sessions: Sessions,
+}
+
+impl Notes {
+    /// Reads what was noted before; without a path, nothing is kept.
+    pub(crate) fn open(path: Option<&Path>, limits: tokens::Limits) -> Result<Self, MemoryError> {
+        let (memory, records) = match path {
+            Some(path) => {
+                let (memory, records) = Memory::open(path, LARGEST)?;
+                (Some(memory), records)
+            }
+            None => (None, Vec::new()),
+        };
+        let events = records
+            .iter()
+            .filter(|record| record.kind == SESSION)
+            .filter_map(|record| Event::decode(&record.payload).ok());
+        let sessions = Sessions::restored(limits, events);
+        let guards = records
+            .iter()
+            .filter(|record| record.kind == GUARD)
+            .filter_map(|record| read_guard(&record.payload))
+            .collect();
+        Ok(Self {
+            kept: Mutex::new(Kept {
+                memory,
+                guards,
+                sessions,
+            }),
+        })
+    }
+
+    /// How it was before its first attempt, if there was one.
+    pub(crate) fn before(&self, what: What) -> Option<Before> {
+        self.kept.lock().guards.get(&what).copied()
+    }
+
+    /// Notes how things are before their first attempt. After this returns, a kill does not take it away.
+    pub(crate) fn note(&self, guards: &[(What, Before)]) -> Result<(), MemoryError> {
+        let mut kept = self.kept.lock();
+        for (what, before) in guards {
+            let record = write_guard(*what, *before);
+            kept.append(GUARD, &record)?;
+            kept.guards.insert(*what, *before);
+        }
+        Ok(())
+    }
+
+    /// Everything before this position is done for good: its guards are not needed any more.
+    pub(crate) fn forget_before(&self, position: u64) {
+        let mut kept = self.kept.lock();
+        let from = What {
+            position,
+            item: None,
+        };
+        kept.guards = kept.guards.split_off(&from);
+    }
+
+    /// Looks at the sessions.
+    pub(crate) fn sessions<T>(&self, look: impl FnOnce(&Sessions) -> T) -> T {
+        look(&self.kept.lock().sessions)
+    }
+
+    /// Changes the sessions, and keeps what changed.
+    pub(crate) fn change_sessions(
+        &self,
+        change: impl FnOnce(&mut Sessions) -> Vec<Event>,
+    ) -> Result<(), MemoryError> {
+        let mut kept = self.kept.lock();
+        let events = change(&mut kept.sessions);
+        for event in events {
+            kept.append(SESSION, &event.encode())?;
+        }
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn append(&mut self, kind: u8, payload: &[u8]) -> Result<(), MemoryError> {
+        let Some(memory) = &mut self.memory else {
+            return Ok(());
+        };
+        if !memory.wants_rewrite() {
+            return memory.append(kind, payload);
+        }
+        let guards = self.guards.iter();
+        let guards = guards.map(|(what, before)| (GUARD, write_guard(*what, *before)));
+        let sessions = self.sessions.snapshot().into_iter();
+        let live: Vec<(u8, Vec<u8>)> = guards
+            .chain(sessions.map(|event| (SESSION, event.encode())))
+            .collect();
+        memory.rewrite(live)?;
+        memory.append(kind, payload)
+    }
+}
+
+fn write_guard(what: What, before: Before) -> Vec<u8> {
+    let (tag, first, second) = match before {
+        Before::Document(DocumentState::Missing) => (0, 0, 0),
+        Before::Document(DocumentState::At(sequence)) => (1, sequence.term, sequence.number),
+        Before::Document(DocumentState::Version(version)) => (2, version, 0),
+        Before::Document(DocumentState::Unknown) => (3, 0, 0),
+        Before::Indices(writes) => (4, writes, 0),
+    };
+    let mut record = Vec::with_capacity(29);
+    record.extend_from_slice(&what.position.to_le_bytes());
+    record.extend_from_slice(&what.item.unwrap_or(WHOLE).to_le_bytes());
+    record.push(tag);
+    record.extend_from_slice(&first.to_le_bytes());
+    record.extend_from_slice(&second.to_le_bytes());
+    record
+}
+
+fn read_guard(mut record: &[u8]) -> Option<(What, Before)> {
+    let position = u64::from_le_bytes(*take(&mut record)?);
+    let item = u32::from_le_bytes(*take(&mut record)?);
+    let [tag] = *take::<1>(&mut record)?;
+    let first = u64::from_le_bytes(*take(&mut record)?);
+    let second = u64::from_le_bytes(*take(&mut record)?);
+    let before = match tag {
+        0 => Before::Document(DocumentState::Missing),
+        1 => Before::Document(DocumentState::At(Sequence {
+            term: first,
+            number: second,
+        })),
+        2 => Before::Document(DocumentState::Version(first)),
+        3 => Before::Document(DocumentState::Unknown),
+        4 => Before::Indices(first),
+        _ => return None,
+    };
+    let item = (item != WHOLE).then_some(item);
+    Some((What { position, item }, before))
+}
+
+fn take<'a, const N: usize>(input: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (head, rest) = input.split_first_chunk::<N>()?;
+    *input = rest;
+    Some(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_there_after_a_restart_until_it_is_done_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes");
+        let limits = tokens::Limits::default();
+        let item = |position, item| What {
+            position,
+            item: Some(item),
+        };
+        let whole = What {
+            position: 9,
+            item: None,
+        };
+        let sequence = Sequence { term: 2, number: 7 };
+        let noted = [
+            (item(5, 0), Before::Document(DocumentState::Missing)),
+            (item(5, 3), Before::Document(DocumentState::At(sequence))),
+            (item(7, 1), Before::Document(DocumentState::Version(4))),
+            (whole, Before::Indices(1234)),
+        ];
+        Notes::open(Some(&path), limits).unwrap().note(&noted).unwrap();
+
+        let notes = Notes::open(Some(&path), limits).unwrap();
+        for (what, before) in noted {
+            assert_eq!(notes.before(what), Some(before));
+        }
+        assert_eq!(notes.before(item(5, 1)), None);
+        notes.forget_before(7);
+        assert_eq!(notes.before(item(5, 0)), None);
+        assert!(notes.before(item(7, 1)).is_some() && notes.before(whole).is_some());
+    }
+}

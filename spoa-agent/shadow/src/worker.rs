@@ -1,0 +1,761 @@
+//! One connection's worth of sending: takes a job, makes its requests, sends them, and reads the answers.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use exchange::{Body, Extent, Request, Response};
+use tokio::time::{Instant, sleep_until};
+
+use crate::change::Change;
+use crate::counters::{add, count};
+use crate::dispatch::Next;
+use crate::engine::Shared;
+use crate::job::{Batch, Job, Trouble, TroubleKind};
+use crate::notes::{Before, What};
+use crate::outcome::{Doubtful, Subject};
+use crate::pair::{Dispatched, When};
+use crate::plan::{self, Became, guard};
+use crate::tokens;
+use crate::{
+    Answer, Delivered, Dropped, Outcome, SendError, Sender, Sent, Timing, Unsendable, anchor,
+    settle, writes,
+};
+
+/// Bytes of an answer that are kept where the engine has to understand it.
+const UNDERSTOOD: usize = 32 << 20;
+/// How long a target may take to finish what it was sent before the agent was killed.
+const SETTLING: Duration = Duration::from_secs(30);
+/// How often it is asked.
+const SETTLING_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    sender: Sender,
+}
+
+/// What follows from one step of a job.
+enum Step {
+    /// The first of its batches is answered for good.
+    Answered { status: u16, timing: Timing },
+    /// The first of its batches has nothing to send any more.
+    Nothing,
+    /// These batches take the place of the first one.
+    Instead(Vec<Batch>),
+    /// To be tried again.
+    Trouble(Trouble),
+    /// The job cannot be sent.
+    End(Outcome),
+}
+
+/// A request that is ready to go.
+struct Ready {
+    request: Request,
+    changes: Vec<Change>,
+    items: Vec<usize>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let sender = Sender::new(shared.route.clone());
+        Self { shared, sender }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            let next = match self.shared.next() {
+                Next::Wait(_) => self.wait().await,
+                next => next,
+            };
+            match next {
+                Next::Send(job) => {
+                    drop(self.send(job).await);
+                    self.shared.dispatch.lock().rest();
+                }
+                Next::GiveUp(job) => {
+                    self.give_up(&job);
+                    self.shared.dispatch.lock().rest();
+                }
+                Next::Probe => {
+                    self.probe().await;
+                    self.shared.dispatch.lock().rest();
+                }
+                Next::Settle => {
+                    self.settle().await;
+                    self.shared.dispatch.lock().rest();
+                }
+                Next::Wait(_) => {}
+                Next::Stop => return,
+            }
+        }
+    }
+
+    /// Looks once more, and waits if there still is nothing to do.
+    async fn wait(&self) -> Next {
+        let mut work = pin!(self.shared.work.notified());
+        // From here on no call is missed; one may have come before.
+        work.as_mut().enable();
+        let next = self.shared.next();
+        match next {
+            Next::Wait(None) => work.await,
+            Next::Wait(Some(until)) => tokio::select! {
+                () = work => {}
+                () = sleep_until(until) => {}
+            },
+            _ => {}
+        }
+        next
+    }
+
+    /// Sends all of the job and sees to what follows. Returns whether the target gave final answers, and
+    /// if not, what it asked for.
+    async fn send(&mut self, mut job: Job) -> Result<(), Option<Duration>> {
+        let began = Instant::now();
+        job.prepare();
+        self.shared.in_flight(1);
+        let ended = self.send_batches(&mut job).await;
+        self.shared.in_flight(-1);
+        match ended {
+            Ok(outcome) => {
+                self.shared.finish(&job, outcome);
+                Ok(())
+            }
+            Err(trouble) => {
+                self.put_back(job, trouble, began);
+                Err(trouble.asked)
+            }
+        }
+    }
+
+    async fn send_batches(&mut self, job: &mut Job) -> Result<Outcome, Trouble> {
+        while let Some(batch) = job.batches.front().cloned() {
+            match self.step(job, &batch).await {
+                Step::Answered { status, timing } => {
+                    job.answered(status, timing);
+                    job.batches.pop_front();
+                }
+                Step::Nothing => {
+                    job.batches.pop_front();
+                }
+                Step::Instead(batches) => {
+                    job.batches.pop_front();
+                    for batch in batches.into_iter().rev() {
+                        job.batches.push_front(batch);
+                    }
+                }
+                Step::Trouble(trouble) => return Err(trouble),
+                Step::End(outcome) => return Ok(outcome),
+            }
+        }
+        Ok(Outcome::Delivered(job.delivered.unwrap_or(Delivered {
+            status: 200,
+            attempts: job.attempts,
+            timing: Timing::default(),
+        })))
+    }
+
+    async fn step(&mut self, job: &mut Job, batch: &Batch) -> Step {
+        let batch = match self.not_done(job, batch).await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Step::Nothing,
+            Err(step) => return step,
+        };
+        let ready = match self.compose(job, &batch) {
+            Ok(ready) => ready,
+            Err(dropped) => {
+                self.pair(job, None, None, Some(&dropped));
+                return Step::End(Outcome::Dropped(dropped));
+            }
+        };
+        if let Err(trouble) = self.make_visible(job).await {
+            return Step::Trouble(trouble);
+        }
+        let keep = self.keep(job, &ready);
+        let sent_at = Instant::now();
+        job.first_us.get_or_insert_with(now_us);
+        if let (Some(pace), Some(due)) = (&self.shared.pace, job.due) {
+            pace.sent(due, sent_at);
+        }
+        let sent = self.sender.send(&ready.request, keep).await;
+        if let (Some(pace), Some(due)) = (&self.shared.pace, job.due) {
+            pace.answered(due, sent_at, Instant::now());
+        }
+        job.attempts = job.attempts.saturating_add(sent.attempts);
+        self.judge(job, &ready, sent)
+    }
+
+    /// What of the batch is left to do, when a part of it must not be done twice and perhaps was done.
+    async fn not_done(&mut self, job: &Job, batch: &Batch) -> Result<Option<Batch>, Step> {
+        let in_hand = &job.in_hand;
+        if plan::needs_fence(&in_hand.operation) && in_hand.operation.api.is_by_query() {
+            return self.indices_not_done(job, batch).await;
+        }
+        let items = in_hand.items(batch);
+        let guarded: Vec<usize> = plan::needs_guard(&in_hand.operation)
+            .into_iter()
+            .filter(|item| items.contains(item))
+            .collect();
+        if guarded.is_empty() {
+            return Ok(Some(batch.clone()));
+        }
+        let question = guard::request(&in_hand.exchange, &in_hand.operation, &guarded);
+        let Some(question) = question else {
+            return Ok(Some(batch.clone()));
+        };
+        let answer = self.ask(job, question).await?;
+        let now = guard::read(&in_hand.operation, &guarded, &answer);
+        let mut done = Vec::new();
+        let mut news = Vec::new();
+        for (item, now) in guarded.iter().zip(now) {
+            let what = What {
+                position: job.position(),
+                item: u32::try_from(*item).ok(),
+            };
+            match self.shared.notes.before(what) {
+                Some(Before::Document(before)) => {
+                    if guard::is_done(before, now) == Some(true) {
+                        done.push(*item);
+                    }
+                }
+                _ => news.push((what, Before::Document(now))),
+            }
+        }
+        self.note(&news)?;
+        if done.is_empty() {
+            return Ok(Some(batch.clone()));
+        }
+        add(&self.shared.counters.done_before, done.len() as u64);
+        let left: Vec<usize> = items
+            .into_iter()
+            .filter(|item| !done.contains(item))
+            .collect();
+        Ok((!left.is_empty()).then_some(Batch::These(left)))
+    }
+
+    /// The same for an operation on whole indices.
+    async fn indices_not_done(&mut self, job: &Job, batch: &Batch) -> Result<Option<Batch>, Step> {
+        let names = &job.in_hand.operation.indices.names;
+        let names: Vec<_> = {
+            let rules = self.shared.rules.load();
+            let renamed = names.iter().map(|name| rules.renamed(name).into_owned().into());
+            renamed.collect()
+        };
+        let answer = self.ask_as_is(job, writes::ask(&names)).await?;
+        let now = writes::read(answer.status, &answer.body.content);
+        let what = What {
+            position: job.position(),
+            item: None,
+        };
+        match (self.shared.notes.before(what), now) {
+            (Some(Before::Indices(before)), Some(now)) if now != before => {
+                count(&self.shared.counters.done_before);
+                return Ok(None);
+            }
+            (None, Some(now)) => self.note(&[(what, Before::Indices(now))])?,
+            _ => {}
+        }
+        Ok(Some(batch.clone()))
+    }
+
+    fn note(&self, news: &[(What, Before)]) -> Result<(), Step> {
+        let noted = self.shared.notes.note(news);
+        noted.map_err(|error| {
+            tracing::error!(%error, "cannot note what must not be done twice; trying again");
+            Step::Trouble(Trouble {
+                kind: TroubleKind::Connect,
+                cause: "notes",
+                status: None,
+                timing: Timing::default(),
+                asked: None,
+            })
+        })
+    }
+
+    /// Asks the target something of our own about the documents of a job, under the names that rules give.
+    async fn ask(&mut self, job: &Job, mut question: Request) -> Result<Response, Step> {
+        let rules = self.shared.rules.load();
+        if rules.apply(&mut question, &mut Vec::new()).is_err() {
+            return Err(Step::End(Outcome::Dropped(Dropped::Unrenamable)));
+        }
+        self.ask_as_is(job, question).await
+    }
+
+    async fn ask_as_is(&mut self, job: &Job, question: Request) -> Result<Response, Step> {
+        let sent = self.sender.send(&question, UNDERSTOOD).await;
+        match trouble_of(&sent, None) {
+            None => match sent.result {
+                Ok(answer) => Ok(response(answer)),
+                Err(_) => Ok(Response::default()),
+            },
+            Some(Ok(trouble)) => Err(Step::Trouble(trouble)),
+            Some(Err(reason)) => {
+                tracing::warn!(position = job.position(), %reason, "cannot ask the target about a document");
+                Ok(Response::default())
+            }
+        }
+    }
+
+    /// An operation on what a search sees must see what was written before it, as the primary's did.
+    async fn make_visible(&mut self, job: &Job) -> Result<(), Trouble> {
+        if !job.in_hand.operation.api.is_by_query() {
+            return Ok(());
+        }
+        let mut target = Vec::from(b"/".as_slice());
+        for (at, name) in job.in_hand.operation.indices.names.iter().enumerate() {
+            if at > 0 {
+                target.push(b',');
+            }
+            crate::resolve::encode(&self.shared.rules.load().renamed(name), &mut target);
+        }
+        if job.in_hand.operation.indices.names.is_empty() {
+            target.extend_from_slice(b"_all");
+        }
+        target.extend_from_slice(b"/_refresh?ignore_unavailable=true");
+        let request = Request {
+            method: "POST".into(),
+            target: target.into(),
+            ..Request::default()
+        };
+        let sent = self.sender.send(&request, 0).await;
+        match trouble_of(&sent, None) {
+            Some(Ok(trouble)) => Err(trouble),
+            _ => Ok(()),
+        }
+    }
+
+    fn compose(&self, job: &Job, batch: &Batch) -> Result<Ready, Dropped> {
+        let in_hand = &job.in_hand;
+        let items = match batch {
+            Batch::All => plan::Items::All,
+            Batch::These(items) => plan::Items::These(items),
+        };
+        let composed = plan::compose(
+            &in_hand.exchange,
+            &in_hand.operation,
+            &in_hand.answer,
+            &items,
+            &self.shared.policy,
+        )
+        .map_err(|error| {
+            tracing::warn!(position = job.position(), %error, "cannot make the request for the shadow");
+            Dropped::Uncomposable
+        })?;
+        let plan::Composed {
+            mut request,
+            mut changes,
+            items,
+        } = composed;
+        if !in_hand.asked.is_nothing() {
+            self.shared
+                .notes
+                .sessions(|sessions| sessions.rewrite(&mut request, &mut changes))
+                .map_err(Dropped::Unmappable)?;
+        }
+        if self.shared.anchor_dates {
+            anchor::apply(&mut request, in_hand.exchange.time_us(), &mut changes);
+        }
+        self.shared
+            .rules
+            .load()
+            .apply(&mut request, &mut changes)
+            .map_err(|_| Dropped::Unrenamable)?;
+        Ok(Ready {
+            request,
+            changes,
+            items,
+        })
+    }
+
+    /// How much of the answer is needed.
+    fn keep(&self, job: &Job, ready: &Ready) -> usize {
+        let understood = !ready.items.is_empty() || job.in_hand.asked.expects_tokens();
+        let errors = if job.is_read() { 0 } else { 16 << 10 };
+        if understood { UNDERSTOOD } else { errors.max(self.shared.keep) }
+    }
+
+    fn judge(&self, job: &mut Job, ready: &Ready, sent: Sent) -> Step {
+        let in_hand = job.in_hand.clone();
+        let primary = in_hand
+            .exchange
+            .response
+            .as_ref()
+            .map(|response| response.status);
+        let timing = sent.timing;
+        match trouble_of(&sent, primary) {
+            Some(Ok(trouble)) => return self.not_now(job, ready, sent, trouble),
+            Some(Err(reason)) => {
+                let dropped = Dropped::Unsendable(reason);
+                self.pair(job, Some(ready), None, Some(&dropped));
+                return Step::End(Outcome::Dropped(dropped));
+            }
+            None => {}
+        }
+        let Ok(answer) = sent.result else {
+            return Step::Nothing;
+        };
+        if is_alive(answer.status) {
+            let mut dispatch = self.shared.dispatch.lock();
+            dispatch.health.answered(Instant::now());
+        }
+        let response = response(answer.clone());
+        let status = response.status;
+        let judged = plan::judge(&in_hand.operation, &ready.items, &response, &in_hand.answer);
+        if judged.too_large {
+            let (first, second) = plan::halve(&ready.items);
+            return Step::Instead(vec![Batch::These(first), Batch::These(second)]);
+        }
+        self.count_refused(job, &judged);
+        let again = judged.again();
+        if !again.is_empty() && status < 300 {
+            let trouble = Trouble {
+                kind: TroubleKind::Status,
+                cause: "items not now",
+                status: Some(429),
+                timing,
+                asked: None,
+            };
+            if let Some(front) = job.batches.front_mut() {
+                *front = Batch::These(again);
+            }
+            self.pair(job, Some(ready), Some((&answer, timing)), None);
+            return Step::Trouble(trouble);
+        }
+        self.learn(job, Some(&response));
+        self.pair(job, Some(ready), Some((&answer, timing)), None);
+        Step::Answered { status, timing }
+    }
+
+    /// An attempt that is to be repeated; the answer to a too large `_bulk` may be a broken connection.
+    fn not_now(&self, job: &mut Job, ready: &Ready, sent: Sent, trouble: Trouble) -> Step {
+        if let (Some(413), true) = (trouble.status, ready.items.len() > 1) {
+            let (first, second) = plan::halve(&ready.items);
+            return Step::Instead(vec![Batch::These(first), Batch::These(second)]);
+        }
+        tracing::debug!(
+            position = job.position(),
+            cause = trouble.cause,
+            error = sent.result.as_ref().err().map(tracing::field::display),
+            "the attempt failed"
+        );
+        if let Ok(answer) = sent.result {
+            job.last_answer = Some((answer, sent.timing));
+        }
+        Step::Trouble(trouble)
+    }
+
+    fn count_refused(&self, job: &Job, judged: &plan::Judged) {
+        let is_refused = |became: &Became| matches!(became, Became::Refused(_));
+        let refused = judged
+            .items
+            .iter()
+            .filter(|(_, became)| is_refused(became))
+            .count();
+        let whole = judged.items.is_empty() && is_refused(&judged.whole);
+        let refused = refused + usize::from(whole);
+        if refused == 0 || job.is_read() {
+            return;
+        }
+        add(&self.shared.counters.refused, refused as u64);
+        if let Some(suppressed) = self.shared.refused_log.may_speak(Instant::now()) {
+            tracing::warn!(
+                target = %self.shared.route.target(),
+                position = job.position(),
+                refused,
+                suppressed,
+                first = ?first_refusal(judged),
+                "the shadow refused what the primary accepted"
+            );
+        }
+        for doubt in self.refused_doubts(job, judged) {
+            self.shared.outcomes.doubtful(&doubt);
+        }
+    }
+
+    fn refused_doubts(&self, job: &Job, judged: &plan::Judged) -> Vec<Doubtful> {
+        let doubt = |subject| Doubtful {
+            position: job.position(),
+            by: job.position(),
+            subject,
+            reason: "refused by the shadow",
+        };
+        let refused = judged
+            .items
+            .iter()
+            .filter(|(_, became)| matches!(became, Became::Refused(_)));
+        let documents = refused.filter_map(|(item, _)| job.in_hand.name(*item));
+        let documents: Vec<_> = documents
+            .map(|name| doubt(Subject::Document(name)))
+            .collect();
+        if documents.is_empty() {
+            return vec![doubt(Subject::Operation)];
+        }
+        documents
+    }
+
+    /// Learns the target's tokens from its answer.
+    fn learn(&self, job: &Job, response: Option<&Response>) {
+        let in_hand = &job.in_hand;
+        if in_hand.asked.is_nothing() {
+            return;
+        }
+        let shadow =
+            response.map(|response| tokens::in_answer(&in_hand.asked, tokens::Reply::from(response)));
+        let answered = in_hand.exchange.response.as_ref();
+        let now_us = answered.map_or_else(|| in_hand.exchange.time_us(), |it| it.time_us);
+        let learnt = self.shared.notes.change_sessions(|sessions| {
+            sessions.learn(&in_hand.asked, in_hand.told.as_ref(), shadow.as_ref(), now_us)
+        });
+        if let Err(error) = learnt {
+            tracing::error!(%error, "cannot keep a session of the target; after a restart it is not known");
+        }
+    }
+
+    /// Tells what was sent and answered, where somebody wants to know.
+    fn pair(&self, job: &Job, ready: Option<&Ready>, last: Option<(&Answer, Timing)>, dropped: Option<&Dropped>) {
+        if !self.shared.pairs && dropped.is_none() {
+            return;
+        }
+        let exchange = &job.in_hand.exchange;
+        let Some(captured) = &exchange.request else {
+            return;
+        };
+        let ended_us = now_us();
+        let items = ready.map_or_else(Vec::new, |ready| job.in_hand.ranges(&ready.items));
+        let made = Dispatched {
+            exchange,
+            api: job.in_hand.operation.api.as_str(),
+            sent: ready.map_or(captured, |ready| &ready.request),
+            changes: ready.map_or(&[][..], |ready| &ready.changes),
+            items: &items,
+            more: job.batches.len() > 1,
+            target: self.shared.route.target(),
+            target_name: &self.shared.name,
+            when: When {
+                attempts: job.attempts,
+                due_us: job.due.and_then(|due| ended_us.checked_sub(micros(due.elapsed()))),
+                began_us: job.first_us.unwrap_or(ended_us),
+                ended_us,
+                timing: last.map(|(_, timing)| timing).unwrap_or_default(),
+            },
+            answer: last.map(|(answer, _)| answer),
+            dropped,
+        };
+        if let Some(pair) = made.pair() {
+            self.shared.outcomes.pair(Box::new(pair));
+        }
+    }
+
+    fn give_up(&self, job: &Job) {
+        self.learn(job, None);
+        let outcome = job.given_up();
+        let dropped = match &outcome {
+            Outcome::Dropped(dropped) => Some(dropped),
+            _ => None,
+        };
+        let last = job.last_answer.as_ref();
+        self.pair(job, None, last.map(|(answer, timing)| (answer, *timing)), dropped);
+        self.shared.finish(job, outcome);
+    }
+
+    fn put_back(&self, job: Job, trouble: Trouble, began: Instant) {
+        let shared = &*self.shared;
+        let random = shared.random();
+        let mut dispatch = shared.dispatch.lock();
+        let given_up = dispatch.troubled(job, trouble, began, Instant::now(), random);
+        drop(dispatch);
+        match given_up {
+            Some(job) => self.give_up(&job),
+            None => {
+                count(&shared.counters.retries);
+                // This worker may go on to something long: somebody else must mind the time.
+                shared.work.notify_one();
+            }
+        }
+    }
+
+    /// Asks whether the target lives: a trivial question first, and when it is reached but does not
+    /// answer that one, an exchange. A target may well know no `/` and serve everything else.
+    async fn probe(&mut self) {
+        let sent = self.sender.probe(self.shared.probe_limit).await;
+        let Some(Ok(trouble)) = trouble_of(&sent, None) else {
+            return self.found_up();
+        };
+        if trouble.kind == TroubleKind::Connect {
+            return self.found_down(trouble.cause, sent.result.err().as_ref(), trouble.asked);
+        }
+        let job = self.shared.dispatch.lock().take_for_probe(Instant::now());
+        let Some(job) = job else {
+            return self.found_down(trouble.cause, sent.result.err().as_ref(), trouble.asked);
+        };
+        match self.send(job).await {
+            Ok(()) => self.found_up(),
+            Err(asked) => self.found_down(trouble.cause, sent.result.err().as_ref(), asked),
+        }
+    }
+
+    fn found_up(&self) {
+        let mut dispatch = self.shared.dispatch.lock();
+        if let Some(down) = dispatch.health.probe_answered(Instant::now()) {
+            self.shared.target_is_up(down, &dispatch);
+        }
+        drop(dispatch);
+        self.shared.work.notify_waiters();
+    }
+
+    fn found_down(&self, cause: &str, error: Option<&SendError>, asked: Option<Duration>) {
+        let random = self.shared.random();
+        let mut dispatch = self.shared.dispatch.lock();
+        if dispatch.probe_failed(Instant::now(), asked, random) {
+            self.shared.target_is_down(cause, error, &dispatch);
+        }
+    }
+
+    /// Waits until the target has finished what an agent before this one sent it.
+    async fn settle(&mut self) {
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            let sent = self.sender.send(&settle::ask(), UNDERSTOOD).await;
+            let running = match &sent.result {
+                Ok(answer) => settle::running(answer.status, &answer.body),
+                // Whether it lives is found out in other ways.
+                Err(_) => 0,
+            };
+            if running == 0 {
+                break;
+            }
+            if Instant::now() >= deadline {
+                tracing::warn!(
+                    running,
+                    "the shadow still works on writes from before the restart; going on without them"
+                );
+                break;
+            }
+            tokio::time::sleep(SETTLING_PAUSE).await;
+        }
+        self.shared.dispatch.lock().settled();
+        self.shared.work.notify_waiters();
+    }
+}
+
+/// Why an attempt is to be repeated, or why it cannot be made; `None`: it was answered for good.
+///
+/// `primary` is the status that the primary answered. When the target says "not now" where the primary said
+/// the same, that is the answer.
+fn trouble_of(sent: &Sent, primary: Option<u16>) -> Option<Result<Trouble, Unsendable>> {
+    let trouble = |kind, cause, status, asked| {
+        Some(Ok(Trouble {
+            kind,
+            cause,
+            status,
+            timing: sent.timing,
+            asked,
+        }))
+    };
+    match &sent.result {
+        Ok(answer) => {
+            let cause = not_now(answer.status)?;
+            if primary == Some(answer.status) {
+                return None;
+            }
+            let asked = retry_after(answer.headers().get("retry-after"));
+            trouble(TroubleKind::Status, cause, Some(answer.status), asked)
+        }
+        Err(SendError::Unsendable(reason)) => Some(Err(*reason)),
+        Err(error) => {
+            let kind = match error.is_connect() {
+                true => TroubleKind::Connect,
+                false => TroubleKind::Transport,
+            };
+            trouble(kind, error.as_str(), error.status(), None)
+        }
+    }
+}
+
+/// The statuses with which a target, or a proxy before it, asks to come again.
+const fn not_now(status: u16) -> Option<&'static str> {
+    match status {
+        429 => Some("429"),
+        502 => Some("502"),
+        503 => Some("503"),
+        504 => Some("504"),
+        _ => None,
+    }
+}
+
+const fn is_alive(status: u16) -> bool {
+    not_now(status).is_none()
+}
+
+/// The seconds of a `retry-after` field (RFC 9110, 10.2.3). Its other form, a date, is not read: no search
+/// cluster sends it, and it means little without the target's clock.
+fn retry_after(value: Option<&[u8]>) -> Option<Duration> {
+    let seconds = std::str::from_utf8(value?)
+        .ok()?
+        .trim()
+        .parse::<u32>()
+        .ok()?;
+    Some(Duration::from_secs(seconds.into()))
+}
+
+fn first_refusal(judged: &plan::Judged) -> Option<String> {
+    let all = judged.items.iter().map(|(_, became)| became);
+    all.chain([&judged.whole]).find_map(|became| match became {
+        Became::Refused(refusal) => {
+            let error = refusal.error.as_deref().unwrap_or_default();
+            Some(format!("{} {}", refusal.status, String::from_utf8_lossy(error)))
+        }
+        _ => None,
+    })
+}
+
+/// The target's answer as a response like the primary's.
+fn response(answer: Answer) -> Response {
+    let missing = answer.body_length.saturating_sub(answer.body.len() as u64);
+    Response {
+        time_us: now_us(),
+        status: answer.status,
+        headers: answer.headers(),
+        body: Body {
+            extent: match missing {
+                0 if answer.whole => Extent::Whole,
+                0 => Extent::Cut { missing: None },
+                missing => Extent::Cut {
+                    missing: Some(missing),
+                },
+            },
+            content: answer.body,
+        },
+        ..Response::default()
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let micros = since.unwrap_or_default().as_micros();
+    u64::try_from(micros).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_after_is_read_in_seconds_and_nothing_else() {
+        assert_eq!(retry_after(Some(b" 3 ")), Some(Duration::from_secs(3)));
+        for value in [
+            &b""[..],
+            b"-1",
+            b"Fri, 31 Dec 1999 23:59:59 GMT",
+            b"\xff",
+            b"99999999999",
+        ] {
+            assert_eq!(retry_after(Some(value)), None);
+        }
+        assert_eq!(retry_after(None), None);
+    }
+}
