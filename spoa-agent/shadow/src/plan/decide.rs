@@ -214,7 +214,7 @@ fn reason(document: &Document, outcome: &Answered, policy: Policy) -> Option<Rea
     if is_no_effect(document, outcome) {
         return (policy.no_effect == NoEffect::Leave).then_some(Reason::NoEffect);
     }
-    if outcome.status >= 300 {
+    if outcome.status >= 300 && !is_delete_of_nothing(document, outcome) {
         let left = policy.refused == Refused::Leave || has_no_id(document);
         return left.then_some(Reason::Refused);
     }
@@ -222,11 +222,15 @@ fn reason(document: &Document, outcome: &Answered, policy: Policy) -> Option<Rea
 }
 
 fn is_no_effect(document: &Document, outcome: &Answered) -> bool {
-    match (document.action, outcome.result) {
-        (Action::Update, Done::Noop) => outcome.status < 300,
-        (Action::Delete, Done::NotFound) => document.condition != Condition::External,
-        _ => false,
-    }
+    let is_noop = document.action == Action::Update && outcome.result == Done::Noop;
+    // With an external version it leaves that version behind.
+    let leaves_nothing = document.condition != Condition::External;
+    (is_noop && outcome.status < 300) || (is_delete_of_nothing(document, outcome) && leaves_nothing)
+}
+
+/// It answers 404, and is no failure.
+fn is_delete_of_nothing(document: &Document, outcome: &Answered) -> bool {
+    document.action == Action::Delete && outcome.result == Done::NotFound
 }
 
 /// The answer is not known: all that can be sent right is sent as it was captured.

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use exchange::operation::answer::Sequence;
 use exchange::operation::{Access, Api, Indices, Operation, Reach, Refresh, bulk};
 use proptest::prelude::*;
 
-use super::guard_groups;
+use super::guard::{self, DocumentState, guard_groups};
 
 type Fields = BTreeMap<u8, u8>;
 
@@ -15,6 +16,8 @@ type Fields = BTreeMap<u8, u8>;
 struct Store {
     fields: Option<Fields>,
     version: u64,
+    /// How many writes changed it.
+    changes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -71,12 +74,25 @@ impl Store {
         if is_partial && there && fields == self.fields {
             return Done::Unchanged;
         }
+        self.changes += 1;
         self.fields = fields;
         self.version = match op {
             Op::IndexAt(version, _) | Op::DeleteAt(version) => *version,
             _ => self.version + 1,
         };
         Done::Changed
+    }
+
+    /// What a guard reads of it.
+    fn state(&self) -> DocumentState {
+        let sequence = Sequence {
+            term: 1,
+            number: self.changes,
+        };
+        match self.fields {
+            Some(_) => DocumentState::At(sequence),
+            None => DocumentState::Missing,
+        }
     }
 
     /// The delete was so long ago that the cluster has forgotten its version (`index.gc_deletes`).
@@ -128,6 +144,15 @@ fn internal() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Writes that must not be done twice, among others.
+fn guarded() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => internal(),
+        1 => Just(Op::Script),
+        1 => (fields(), fields()).prop_map(|(doc, upsert)| Op::Upsert { doc, upsert }),
+    ]
+}
+
 /// Writes with the client's own versions.
 fn external() -> impl Strategy<Value = Op> {
     prop_oneof![
@@ -140,6 +165,7 @@ fn start() -> impl Strategy<Value = Store> {
     proptest::option::of(fields()).prop_map(|fields| Store {
         version: u64::from(fields.is_some()),
         fields,
+        changes: 0,
     })
 }
 
@@ -161,6 +187,18 @@ proptest! {
     }
 
     #[test]
+    fn a_guard_tells_whether_a_write_was_done_before_the_crash(
+        start in start(),
+        ops in proptest::collection::vec(guarded(), 0..8),
+    ) {
+        let (primary, writes) = applied(&start, &ops);
+        for done in 0..=writes.len() {
+            let target = resumed(&start, &writes, done);
+            prop_assert_eq!(&target.fields, &primary.fields, "{} of {:?} were done", done, writes);
+        }
+    }
+
+    #[test]
     fn failed_items_of_a_bulk_that_go_again_with_what_follows_them_leave_the_same_document(
         start in start(),
         ops in prop_oneof![
@@ -173,6 +211,29 @@ proptest! {
         let target = sent_as_bulk(&start, &writes, &failures);
         prop_assert_eq!(target.fields, primary.fields, "{:?}", writes);
     }
+}
+
+/// The target after a crash behind the first `done` writes: the state before the last guarded one of them was
+/// noted, and with it everything before; what came behind goes again.
+fn resumed(start: &Store, writes: &[Op], done: usize) -> Store {
+    let is_guarded = |write: &Op| matches!(write, Op::Script | Op::Upsert { .. });
+    let mut target = start.clone();
+    let mut noted = None;
+    for (item, write) in writes.iter().enumerate().take(done) {
+        if is_guarded(write) {
+            noted = Some((item, target.state()));
+        }
+        target.apply(write);
+    }
+    let mut from = 0;
+    if let Some((item, before)) = noted {
+        let is_done = guard::is_done(before, target.state()) == Some(true);
+        from = item + usize::from(is_done);
+    }
+    for write in &writes[from..] {
+        target.apply(write);
+    }
+    target
 }
 
 /// The target after it got the writes as items of a `_bulk`, in the groups that [`guard_groups`] makes. Of
@@ -235,6 +296,7 @@ fn a_script_and_an_upsert_of_its_own_done_twice_are_not_the_same() {
         let start = Store {
             fields: there.then(Fields::new),
             version: u64::from(there),
+            changes: 0,
         };
         let (primary, writes) = applied(&start, &[op]);
         assert_ne!(

@@ -211,6 +211,13 @@ mod tests {
         }
 
         #[test]
+        fn no_target_makes_it_panic(target in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let pinned = with_id(&target, b"id");
+            prop_assert!(pinned.ends_with(b"op_type=create") || parameter(&target, b"op_type").is_some());
+            prop_assert!(without(&target, &[b"a"]).is_none_or(|left| left.len() < target.len()));
+        }
+
+        #[test]
         fn nothing_is_taken_out_twice(target in "/[a-z]{0,3}\\??([a-c]=[0-9]{0,2}[&;]{0,2}){0,4}") {
             if let Some(left) = without(target.as_bytes(), &[b"a", b"b"]) {
                 prop_assert!(left.len() < target.len());
