@@ -36,7 +36,7 @@ use crate::server::{Ability, Limits, Listener, Server, ability};
 use crate::telemetry::admin::{Admin, Sources};
 use crate::telemetry::logging;
 use crate::telemetry::metrics::{
-    CaptureMetrics, Follower as Name, HalfKind, HalfRefusal, Label as _, Metrics,
+    CaptureMetrics, Counts, Follower as Name, HalfKind, HalfRefusal, Label, Metrics,
 };
 use crate::telemetry::sd_notify::Notifier;
 use crate::traffic_log::{self, Exchanges, TrafficLog};
@@ -180,7 +180,7 @@ impl Agent {
         let sources = Sources {
             registry: Arc::new(registry),
             readiness: Arc::new(move || obstacles(&ability.borrow())),
-            ledger: Arc::new(ledger(metrics.capture.clone(), journal.clone(), watched)),
+            ledger: Arc::new(ledger(metrics.clone(), journal.clone(), watched)),
         };
         start_admin(config, sources, &admin_off).await?;
         listen(config, &server)?;
@@ -514,8 +514,9 @@ fn obstacles(ability: &Ability) -> Vec<String> {
 }
 
 /// What `/ledger` shows: what reached the agent, what the journal has, what each follower did with it.
-fn ledger(capture: CaptureMetrics, journal: Journal, watched: Vec<Watched>) -> impl Fn() -> Value {
+fn ledger(metrics: Metrics, journal: Journal, watched: Vec<Watched>) -> impl Fn() -> Value {
     move || {
+        let capture = &metrics.capture;
         let followers: serde_json::Map<String, Value> = watched
             .iter()
             .map(|follower| {
@@ -529,8 +530,8 @@ fn ledger(capture: CaptureMetrics, journal: Journal, watched: Vec<Watched>) -> i
         json!({
             "capture": {
                 "since": "start",
-                "requests": halves(&capture, HalfKind::Request),
-                "responses": halves(&capture, HalfKind::Response),
+                "requests": halves(capture, HalfKind::Request),
+                "responses": halves(capture, HalfKind::Response),
                 "unknown_messages": capture.unknown_messages.get(),
             },
             "journal": {
@@ -540,8 +541,23 @@ fn ledger(capture: CaptureMetrics, journal: Journal, watched: Vec<Watched>) -> i
                 "synced": journal.synced(),
             },
             "followers": followers,
+            "pairs": {
+                "since": "start",
+                "kept": metrics.pairs.kept.get(),
+                "lost": by_reason(&metrics.pairs.lost),
+            },
+            "dead_letters": {
+                "since": "start",
+                "written": metrics.dead_letters.written.get(),
+                "lost": by_reason(&metrics.dead_letters.lost),
+            },
         })
     }
+}
+
+fn by_reason<L: Label>(counts: &Counts<L>) -> serde_json::Map<String, Value> {
+    let count = |reason: &L| (reason.as_str().to_owned(), counts.get(*reason).into());
+    L::ALL.iter().map(count).collect()
 }
 
 fn halves(capture: &CaptureMetrics, kind: HalfKind) -> Value {

@@ -180,6 +180,17 @@ proptest! {
     }
 
     #[test]
+    fn a_damaged_pair_is_a_record_or_an_error(pair in pair().boxed(), place in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut out = Vec::new();
+        Half::Pair(Box::new(pair)).encode(&mut out);
+        let place = place.index(out.len());
+        out[place] = byte;
+        drop(Half::decode(&out.clone().into()));
+        out.truncate(place);
+        drop(Half::decode(&out.into()));
+    }
+
+    #[test]
     fn a_line_reads_back_as_the_exchange(
         request in option::of(request()), response in option::of(response()), position in any::<u64>(),
     ) {

@@ -33,6 +33,10 @@ const FILES: &[(&str, &str)] = &[
         "/var/lib/spoa-agent/journal",
         "The journal: segments, one file per cursor, and a lock file. Directory mode 0700, file mode 0600.",
     ),
+    (
+        "/var/lib/spoa-agent/journal/dead-letters.ndjson",
+        "What the shadow did not take, when dead_letter.path names no other file. File mode 0600.",
+    ),
 ];
 
 const SIGNALS: &[(&str, &str)] = &[

@@ -132,8 +132,7 @@ impl DeadLetters {
     /// A letter for which there is no room is lost, counted and logged, and no error.
     ///
     /// # Errors
-    /// When the system refuses: the letter is not written. It is counted and logged as lost; the caller may try
-    /// again.
+    /// When the system refuses: the letter is not written, and counted and logged as lost.
     pub fn append(&self, pair: &Pair) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.earlier.remove(&name(pair)) {
