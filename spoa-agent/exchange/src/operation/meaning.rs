@@ -180,11 +180,7 @@ impl Reading<'_> {
             },
             // What cannot be read may be a script.
             scripted: api == Api::Update
-                && self
-                    .body()
-                    .ok()
-                    .and_then(|body| named::is_scripted(&body))
-                    .unwrap_or(true),
+                && self.body().map_or(true, |body| bulk::is_scripted(&body)),
             lines: Lines::default(),
         };
         Operation {

@@ -1,4 +1,4 @@
-//! What a body names: documents, indices, aliases, a script. Only what order needs is read; no tree is built.
+//! What a body names: documents, indices, aliases. Only what order needs is read; no tree is built.
 //!
 //! Each function gives `None` when the body does not say it beyond doubt; the caller then takes the
 //! wider reading. The cluster reads more than is read here (YAML, CBOR, SMILE, comments in JSON): that is doubt, too.
@@ -99,16 +99,6 @@ const fn read_document() -> Document {
             source: None,
         },
     }
-}
-
-/// Whether an `_update` is done by a script.
-pub(super) fn is_scripted(body: &[u8]) -> Option<bool> {
-    #[derive(Deserialize)]
-    struct Written {
-        script: Option<IgnoredAny>,
-    }
-    let written: Written = serde_json::from_slice(body).ok()?;
-    Some(written.script.is_some())
 }
 
 /// The source and the destination of a `_reindex`. The destination comes last, so that no exclusion among the
