@@ -201,6 +201,17 @@ fn an_msearch_of_very_many_indices_reaches_all() {
 }
 
 #[test]
+fn a_body_that_names_more_than_memory_should_hold_is_not_read() {
+    let ids = |count: usize| format!("{{\"ids\":[{}0]}}", "0,".repeat(count));
+    let few = read(&request("POST", "/i/_mget", &ids(1_000)));
+    assert_eq!(few.documents.len(), 1_001);
+    for count in [100_000, 4_000_000] {
+        let many = read(&request("POST", "/i/_mget", &ids(count)));
+        assert_eq!((many.reach, many.documents.len()), (Reach::Indices, 0));
+    }
+}
+
+#[test]
 fn what_is_answered_before_it_is_done_is_known() {
     let early = |method, target| operation::is_answered_early(&request(method, target, ""));
     assert!(early(

@@ -134,7 +134,7 @@ impl Reading<'_> {
         named: impl FnOnce(&[u8], &Indices) -> Option<Indices>,
     ) -> Operation {
         let path = self.path_indices();
-        match self.body().ok().and_then(|body| named(&body, &path)) {
+        match self.short_body().and_then(|body| named(&body, &path)) {
             Some(indices) => self.plain(indices),
             None => Operation {
                 reach: match self.found.route.reach {
@@ -199,8 +199,7 @@ impl Reading<'_> {
             routing: self.routing(),
         };
         let documents = self
-            .body()
-            .ok()
+            .short_body()
             .and_then(|body| named::documents(&body, &defaults));
         match documents {
             Some(documents) if self.is_realtime() => Operation {
@@ -241,6 +240,11 @@ impl Reading<'_> {
 
     fn body(&self) -> Result<Cow<'_, [u8]>, Unreadable> {
         decoded(&self.request.headers, &self.request.body)
+    }
+
+    /// The body, when what it names fits into memory.
+    fn short_body(&self) -> Option<Cow<'_, [u8]>> {
+        self.body().ok().filter(|body| body.len() <= named::LONGEST)
     }
 
     /// The index expressions of the path.

@@ -38,7 +38,7 @@
 //! - A path that no row of the table fits, or a method that its row does not take, is [`Api::Unknown`]: a read for `GET`, `HEAD` and `OPTIONS`,
 //!   otherwise a write. It reaches the indices that the path begins with, or the cluster when it begins with a word of an API,
 //!   with an empty segment, or not with a slash.
-//! - A body that is not whole, or is not what its API takes, or is not JSON: a `_bulk`, `_mget`, `_msearch` or `_reindex` reaches all indices, because
+//! - A body that is not whole, or is not what its API takes, is not JSON, or names more than memory should hold: a `_bulk`, `_mget`, `_msearch` or `_reindex` reaches all indices, because
 //!   its items may name any; an `_update` counts as scripted; `_aliases`, and the creation of an index, reach the cluster.
 //! - An index that is named by date math or an alias keeps that name; which index it is, the answer tells.
 //!

@@ -15,6 +15,13 @@ use super::{Action, Condition, Document, Indices, Lines};
 /// More index expressions than this are read as all indices.
 const MOST_NAMES: usize = 256;
 
+/// More documents than this are not told apart.
+const MOST_DOCUMENTS: usize = 1 << 16;
+
+/// Longer bodies are not read, except `_bulk` and `_update`: what is read of them is in
+/// memory at once, and can be many times as large.
+pub(super) const LONGEST: usize = 4 << 20;
+
 /// The documents of an `_mget` or `_mtermvectors` body, in order.
 pub(super) fn documents(body: &[u8], default: &Defaults<'_>) -> Option<Vec<Document>> {
     #[derive(Deserialize)]
@@ -38,7 +45,9 @@ pub(super) fn documents(body: &[u8], default: &Defaults<'_>) -> Option<Vec<Docum
 
     let written: Written<'_> = serde_json::from_slice(body).ok()?;
     // The answer has the items in the order of the body, which is lost when it has both lists.
-    if written.docs.is_empty() == written.ids.is_empty() {
+    if written.docs.is_empty() == written.ids.is_empty()
+        || written.docs.len().max(written.ids.len()) > MOST_DOCUMENTS
+    {
         return None;
     }
     let of_docs = written.docs.iter().map(|doc| {
@@ -284,6 +293,9 @@ impl OneOrMany<'_> {
             return Some(());
         }
         let names: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+        if names.len() > MOST_NAMES {
+            return None;
+        }
         for name in names {
             indices.add(&scalar(name)?);
         }
@@ -324,6 +336,9 @@ impl<'de> Deserialize<'de> for Keys {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
                 let mut keys = Vec::new();
                 while let Some((key, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                    if keys.len() >= MOST_NAMES {
+                        return Err(serde::de::Error::custom("too many names"));
+                    }
                     keys.push(Bytes::from(key));
                 }
                 Ok(Keys(keys))
