@@ -510,9 +510,12 @@ impl Eq for Parked {}
 
 #[cfg(test)]
 mod tests {
-    use exchange::{Endpoint, Request};
+    use exchange::operation::answer::Answer;
+    use exchange::{Exchange, Request, operation};
 
     use super::*;
+    use crate::order::{Key, Level, Memory};
+    use crate::{Delivered, Dropped, Timing};
 
     const STATUS: Trouble = Trouble {
         kind: TroubleKind::Status,
@@ -537,24 +540,60 @@ mod tests {
         ..RESET
     };
 
-    fn dispatch() -> Dispatch {
-        Dispatch::new(4, Bounds::default(), Retry::default())
+    fn bounded(bounds: Bounds) -> Dispatch {
+        let order = Order::new(Level::Connection, Memory::default());
+        Dispatch::new(order, None, 4, bounds, Retry::default())
     }
 
-    fn job(position: u64, port: u16) -> Job {
-        let client = Some(Endpoint {
-            ip: [10, 0, 0, 1].into(),
-            port,
-        });
-        let request = Some(Request {
-            client,
+    fn dispatch() -> Dispatch {
+        bounded(Bounds::default())
+    }
+
+    /// Offers a search that came over this connection. Returns whether it was taken in.
+    fn offer(dispatch: &mut Dispatch, position: u64, connection: u64) -> bool {
+        let request = Request {
+            method: "GET".into(),
+            target: "/_search".into(),
             ..Request::default()
+        };
+        let in_hand = InHand {
+            operation: Arc::new(operation::read(&request)),
+            exchange: Arc::new(Exchange {
+                position,
+                request: Some(request),
+                response: None,
+            }),
+            asked: Arc::default(),
+            told: None,
+            answer: Answer::Status,
+            applied: None,
+            weight: 512,
+            moment: Duration::ZERO,
+        };
+        let footprint = Footprint {
+            keys: vec![(Key(connection), exchange::operation::Access::Write)],
+            ..Footprint::default()
+        };
+        dispatch.offer(&Arc::new(in_hand), &footprint) == Taken::Yes
+    }
+
+    /// The job has ended.
+    fn finish(dispatch: &mut Dispatch, job: &Job) {
+        let outcome = Outcome::Delivered(Delivered {
+            status: 200,
+            attempts: 1,
+            timing: Timing::default(),
         });
-        Job::new(Arc::new(Exchange {
-            position,
-            request,
-            response: None,
-        }))
+        dispatch.outcome(job, outcome);
+        dispatch.finished(job);
+        dispatch.rest();
+    }
+
+    /// The attempt failed.
+    fn fail(dispatch: &mut Dispatch, job: Job, trouble: Trouble, began: Instant, now: Instant) -> Option<Job> {
+        let given_up = dispatch.troubled(job, trouble, began, now, 0);
+        dispatch.rest();
+        given_up
     }
 
     fn sent(next: Next) -> Job {
@@ -573,34 +612,34 @@ mod tests {
     fn a_failed_exchange_holds_its_lane_and_no_other() {
         let (mut dispatch, mut now) = (dispatch(), Instant::now());
         for (position, port) in [(1, 7), (2, 7), (3, 8)] {
-            assert!(dispatch.offer(job(position, port)).is_none());
+            assert!(offer(&mut dispatch, position, port));
         }
         let began = now;
-        let first = sent(dispatch.next(0, now));
-        let other = sent(dispatch.next(1, now));
+        let first = sent(dispatch.next(now));
+        let other = sent(dispatch.next(now));
         assert_eq!((first.position(), other.position()), (1, 3));
         dispatch.health.answered(later(&mut now));
-        dispatch.finished(1, &other);
-        assert!(dispatch.troubled(0, first, STATUS, began, now, 0).is_none());
-        assert!(matches!(dispatch.next(0, now), Next::Wait(Some(due)) if due > now));
-        let again = sent(dispatch.next(0, later(&mut now)));
+        finish(&mut dispatch, &other);
+        assert!(fail(&mut dispatch, first, STATUS, began, now).is_none());
+        assert!(matches!(dispatch.next(now), Next::Wait(Some(due)) if due > now));
+        let again = sent(dispatch.next(later(&mut now)));
         assert_eq!(again.position(), 1);
-        dispatch.finished(0, &again);
-        assert_eq!(sent(dispatch.next(0, now)).position(), 2);
+        finish(&mut dispatch, &again);
+        assert_eq!(sent(dispatch.next(now)).position(), 2);
     }
 
     #[test]
     fn not_now_five_times_while_others_are_answered_ends_with_that_status() {
         let (mut dispatch, mut now) = (dispatch(), Instant::now());
-        assert!(dispatch.offer(job(1, 7)).is_none());
+        assert!(offer(&mut dispatch, 1, 7));
         let mut sends = 0;
         let given_up = loop {
             let began = later(&mut now);
-            let mut job = sent(dispatch.next(0, began));
+            let mut job = sent(dispatch.next(began));
             job.attempts += 1;
             sends += 1;
             dispatch.health.answered(later(&mut now));
-            if let Some(job) = dispatch.troubled(0, job, STATUS, began, now, 0) {
+            if let Some(job) = fail(&mut dispatch, job, STATUS, began, now) {
                 break job;
             }
         };
@@ -616,20 +655,20 @@ mod tests {
     #[test]
     fn a_request_that_breaks_every_connection_is_poison_once_probes_were_answered() {
         let (mut dispatch, mut now) = (dispatch(), Instant::now());
-        assert!(dispatch.offer(job(1, 7)).is_none());
+        assert!(offer(&mut dispatch, 1, 7));
         for _ in 0..5 {
             let began = later(&mut now);
-            let mut job = sent(dispatch.next(0, began));
+            let mut job = sent(dispatch.next(began));
             job.attempts += 1;
-            assert!(dispatch.troubled(0, job, RESET, began, now, 0).is_none());
-            assert!(matches!(dispatch.next(0, now), Next::Probe));
+            assert!(fail(&mut dispatch, job, RESET, began, now).is_none());
+            assert!(matches!(dispatch.next(now), Next::Probe));
             assert!(
-                matches!(dispatch.next(1, now), Next::Wait(None)),
+                matches!(dispatch.next(now), Next::Wait(None)),
                 "others wait for the probe"
             );
             dispatch.health.probe_answered(now);
         }
-        let Next::GiveUp(job) = dispatch.next(0, later(&mut now)) else {
+        let Next::GiveUp(job) = dispatch.next(later(&mut now)) else {
             panic!("tried again")
         };
         let poison = Dropped::Poison {
@@ -642,33 +681,33 @@ mod tests {
     #[test]
     fn no_number_of_failures_counts_while_the_target_is_down() {
         let (mut dispatch, mut now) = (dispatch(), Instant::now());
-        assert!(dispatch.offer(job(1, 7)).is_none());
+        assert!(offer(&mut dispatch, 1, 7));
         for trouble in [RESET, STATUS, REFUSED].repeat(20) {
             let began = later(&mut now);
-            let job = sent(dispatch.next(0, began));
-            assert!(dispatch.troubled(0, job, trouble, began, now, 0).is_none());
-            assert!(matches!(dispatch.next(0, now), Next::Probe));
+            let job = sent(dispatch.next(began));
+            assert!(fail(&mut dispatch, job, trouble, began, now).is_none());
+            assert!(matches!(dispatch.next(now), Next::Probe));
             dispatch.probe_failed(now, None, 0);
-            assert!(matches!(dispatch.next(0, later(&mut now)), Next::Probe));
+            assert!(matches!(dispatch.next(later(&mut now)), Next::Probe));
             dispatch.health.probe_answered(now);
         }
-        sent(dispatch.next(0, later(&mut now)));
+        sent(dispatch.next(later(&mut now)));
     }
 
     #[test]
     fn what_began_before_the_target_was_back_is_not_counted() {
         let (mut dispatch, mut now) = (dispatch(), Instant::now());
-        assert!(dispatch.offer(job(1, 7)).is_none());
-        assert!(dispatch.offer(job(2, 8)).is_none());
+        assert!(offer(&mut dispatch, 1, 7));
+        assert!(offer(&mut dispatch, 2, 8));
         let began = now;
-        let slow = sent(dispatch.next(0, now));
-        let quick = sent(dispatch.next(1, now));
-        dispatch.troubled(1, quick, REFUSED, began, now, 0);
-        assert!(matches!(dispatch.next(1, now), Next::Probe));
+        let slow = sent(dispatch.next(now));
+        let quick = sent(dispatch.next(now));
+        fail(&mut dispatch, quick, REFUSED, began, now);
+        assert!(matches!(dispatch.next(now), Next::Probe));
         dispatch.probe_failed(now, None, 0);
-        assert!(matches!(dispatch.next(1, later(&mut now)), Next::Probe));
+        assert!(matches!(dispatch.next(later(&mut now)), Next::Probe));
         dispatch.health.probe_answered(now);
-        dispatch.troubled(0, slow, RESET, began, later(&mut now), 0);
+        fail(&mut dispatch, slow, RESET, began, later(&mut now));
         let counted: Vec<u32> = dispatch.parked.iter().map(|p| p.job.counted).collect();
         assert_eq!(counted, [0, 0]);
         assert!(dispatch.parked.iter().all(|p| p.job.doubt.is_none()));
@@ -680,17 +719,17 @@ mod tests {
             exchanges: 2,
             bytes: usize::MAX,
         };
-        let (mut dispatch, now) = (Dispatch::new(4, bounds, Retry::default()), Instant::now());
-        assert!(dispatch.offer(job(1, 7)).is_none());
-        assert!(dispatch.offer(job(2, 8)).is_none());
-        assert_eq!(dispatch.offer(job(3, 9)).unwrap().position(), 3);
-        let first = sent(dispatch.next(0, now));
-        dispatch.troubled(0, first, RESET, now, now, 0);
-        assert!(dispatch.offer(job(3, 9)).is_some());
+        let (mut dispatch, now) = (bounded(bounds), Instant::now());
+        assert!(offer(&mut dispatch, 1, 7));
+        assert!(offer(&mut dispatch, 2, 8));
+        assert!(!offer(&mut dispatch, 3, 9));
+        let first = sent(dispatch.next(now));
+        fail(&mut dispatch, first, RESET, now, now);
+        assert!(!offer(&mut dispatch, 3, 9));
         dispatch.health.probe_answered(now);
-        let second = sent(dispatch.next(0, now));
-        dispatch.finished(0, &second);
-        assert!(dispatch.offer(job(3, 9)).is_none());
+        let second = sent(dispatch.next(now));
+        finish(&mut dispatch, &second);
+        assert!(offer(&mut dispatch, 3, 9));
     }
 
     #[test]
@@ -699,28 +738,28 @@ mod tests {
             exchanges: 10,
             bytes: 1,
         };
-        let mut dispatch = Dispatch::new(4, bounds, Retry::default());
-        assert!(dispatch.offer(job(1, 7)).is_none());
-        assert!(dispatch.offer(job(2, 8)).is_some());
-        let job_1 = sent(dispatch.next(0, Instant::now()));
-        dispatch.finished(0, &job_1);
+        let mut dispatch = bounded(bounds);
+        assert!(offer(&mut dispatch, 1, 7));
+        assert!(!offer(&mut dispatch, 2, 8));
+        let job_1 = sent(dispatch.next(Instant::now()));
+        finish(&mut dispatch, &job_1);
         assert!(dispatch.has_room());
-        assert!(dispatch.offer(job(2, 8)).is_none());
+        assert!(offer(&mut dispatch, 2, 8));
     }
 
     #[test]
     fn the_rest_is_everything_without_an_outcome() {
         let (mut dispatch, now) = (dispatch(), Instant::now());
         for (position, port) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 5)] {
-            assert!(dispatch.offer(job(position, port)).is_none());
+            assert!(offer(&mut dispatch, position, port));
         }
-        let done = sent(dispatch.next(0, now));
-        let failed = sent(dispatch.next(1, now));
-        let in_flight = sent(dispatch.next(2, now));
-        dispatch.finished(0, &done);
-        dispatch.troubled(1, failed, RESET, now, now, 0);
+        let done = sent(dispatch.next(now));
+        let failed = sent(dispatch.next(now));
+        let in_flight = sent(dispatch.next(now));
+        finish(&mut dispatch, &done);
+        fail(&mut dispatch, failed, RESET, now, now);
         dispatch.close();
-        assert!(matches!(dispatch.next(0, now), Next::Stop));
+        assert!(matches!(dispatch.next(now), Next::Stop));
         drop(in_flight);
         assert_eq!(dispatch.take_rest(), [2, 3, 4, 5]);
         assert_eq!(dispatch.load(), Load::default());
@@ -744,17 +783,15 @@ mod tests {
 
     #[test]
     fn a_probing_worker_takes_fresh_work_first_and_then_the_longest_waiting() {
-        let (mut dispatch, now) = (
-            Dispatch::new(1, Bounds::default(), Retry::default()),
-            Instant::now(),
-        );
-        assert!(dispatch.offer(job(1, 1)).is_none());
-        assert!(dispatch.offer(job(2, 2)).is_none());
-        let first = dispatch.take_for_probe(0).unwrap();
+        let (mut dispatch, now) = (dispatch(), Instant::now());
+        dispatch.allow(1);
+        assert!(offer(&mut dispatch, 1, 1));
+        assert!(offer(&mut dispatch, 2, 2));
+        let first = dispatch.take_for_probe(now).unwrap();
         assert_eq!(first.position(), 1);
-        dispatch.troubled(0, first, RESET, now, now, 0);
+        fail(&mut dispatch, first, RESET, now, now);
         assert_eq!(
-            dispatch.take_for_probe(0).unwrap().position(),
+            dispatch.take_for_probe(now).unwrap().position(),
             1,
             "one is parked: enough"
         );

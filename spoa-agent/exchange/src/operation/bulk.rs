@@ -555,14 +555,3 @@ mod tests {
         }
     }
 }
-
-/// Whether an update, done twice, may have another effect than done once. A body that cannot be read is
-/// taken for one.
-#[must_use]
-pub fn is_scripted(update: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Written {
-        script: Option<serde::de::IgnoredAny>,
-    }
-    serde_json::from_slice(update).map_or(true, |written: Written| written.script.is_some())
-}
