@@ -667,6 +667,7 @@ mod tests {
                 "others wait for the probe"
             );
             dispatch.health.probe_answered(now);
+            dispatch.rest();
         }
         let Next::GiveUp(job) = dispatch.next(later(&mut now)) else {
             panic!("tried again")
@@ -690,6 +691,8 @@ mod tests {
             dispatch.probe_failed(now, None, 0);
             assert!(matches!(dispatch.next(later(&mut now)), Next::Probe));
             dispatch.health.probe_answered(now);
+            dispatch.rest();
+            dispatch.rest();
         }
         sent(dispatch.next(later(&mut now)));
     }
