@@ -469,7 +469,8 @@ impl Order {
             ..
         } = *placing;
         if sweeps(footprint) {
-            let (events, open) = ((begun, complete), self.open.len());
+            // Its own end is among those that are counted.
+            let (events, open) = ((begun, complete), self.open.len() + 1);
             self.sweeps
                 .swept(ticket, events, &scope, open, &mut self.ambiguous);
         }

@@ -194,8 +194,8 @@ impl Sweeps {
         }
     }
 
-    /// A sweep is complete. Tells all that is ambiguous with it so far. `open`: how many operations
-    /// began before that and are not complete.
+    /// A sweep is complete. Tells all that is ambiguous with it so far. `open`: for how many operations
+    /// that began before that [`Self::ended`] will be called.
     pub(super) fn swept(
         &mut self,
         ticket: Ticket,
@@ -217,15 +217,13 @@ impl Sweeps {
                 found.push(past.overlapped(Of::Operation(ticket)));
             }
         }
-        if open > 0 {
-            let scope = scope.detached();
-            self.past.push(Past {
-                ticket,
-                scope,
-                complete,
-                open,
-            });
-        }
+        let scope = scope.detached();
+        self.past.push(Past {
+            ticket,
+            scope,
+            complete,
+            open,
+        });
     }
 
     /// A sweep left writes that nobody has refreshed.

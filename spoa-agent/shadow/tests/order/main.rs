@@ -1,0 +1,77 @@
+//! The causal scheduler against a model of a primary that executes what its clients ask at the same time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
+
+mod cluster;
+mod history;
+
+use history::{History, Weather, steps};
+use proptest::prelude::*;
+
+const CALM: Weather = Weather {
+    clients: 6,
+    documents: 3,
+    lost: false,
+    sweeps: false,
+};
+
+fn run(steps: &[history::Step]) -> History {
+    let mut history = History::new();
+    for step in steps {
+        history.step(step);
+    }
+    history.finish();
+    history
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn when_all_answers_are_known_the_shadow_ends_like_the_primary_and_nothing_is_ambiguous(
+        steps in steps(CALM)
+    ) {
+        let history = run(&steps);
+        history.check_nothing_left();
+        prop_assert_eq!(history.told, 0);
+        history.check_documents();
+        history.check_reads();
+    }
+
+    #[test]
+    fn one_hot_document_ends_as_on_the_primary(
+        steps in steps(Weather { clients: 8, documents: 1, ..CALM })
+    ) {
+        let history = run(&steps);
+        history.check_nothing_left();
+        prop_assert_eq!(history.told, 0);
+        history.check_documents();
+        history.check_reads();
+    }
+
+    #[test]
+    fn with_sweeps_only_what_is_listed_as_ambiguous_differs(
+        steps in steps(Weather { sweeps: true, ..CALM })
+    ) {
+        let history = run(&steps);
+        history.check_nothing_left();
+        history.check_documents();
+        history.check_reads();
+    }
+
+    #[test]
+    fn with_lost_answers_too_only_what_is_listed_as_ambiguous_differs(
+        steps in steps(Weather { sweeps: true, lost: true, ..CALM })
+    ) {
+        let history = run(&steps);
+        history.check_nothing_left();
+        history.check_documents();
+    }
+}
