@@ -577,7 +577,7 @@ impl Order {
         else {
             return;
         };
-        self.counters.inversions += 1;
+        self.counters.inversions += u64::from(member.write || entry.write);
         let mut at = at;
         if entry.several && self.take_out(&entry, member) {
             // What was put before that part until now stands before what was taken out of it, so nothing
@@ -608,24 +608,36 @@ impl Order {
         self.join(part, *member, placing.complete, seen);
     }
 
-    /// Takes those items out of a part that have the same key and a smaller sequence, and puts them
-    /// directly before it. `false`: there are none.
+    /// Takes those items out of a part that have the same key and stand before the one that goes in between,
+    /// and puts them directly before the part. `false`: there are none.
     fn take_out(&mut self, entry: &Entry, member: &Member) -> bool {
-        let smaller = |other: &Member| {
-            other.key == member.key
-                && other.write
-                && member.write
-                && other.sequence < member.sequence
-        };
         let Some(origin) = self.parts.get_mut(entry.part) else {
             return false;
         };
-        let taken_out: SmallVec<[Member; 2]> =
-            origin.members.iter().copied().filter(smaller).collect();
-        if taken_out.is_empty() {
+        let before = |other: &Member| match member.write {
+            true => other.sequence < member.sequence,
+            false => other.sequence <= member.sequence,
+        };
+        let known =
+            |other: &Member| other.key == member.key && other.write && other.sequence.is_some();
+        let last = origin
+            .members
+            .iter()
+            .rposition(|other| known(other) && before(other));
+        let Some(last) = last else {
             return false;
-        }
-        origin.members.retain(|other| !smaller(other));
+        };
+        // With those before it: the items of one key stay in their order.
+        let mut taken_out = SmallVec::<[Member; 2]>::new();
+        let mut at = 0;
+        origin.members.retain(|other| {
+            let goes = at <= last && other.key == member.key && other.write;
+            if goes {
+                taken_out.push(*other);
+            }
+            at += 1;
+            !goes
+        });
         origin.whole = false;
         let op = origin.op;
         let complete = self.parts.op(op).map_or(0, |op| op.complete);

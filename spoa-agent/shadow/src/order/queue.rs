@@ -136,11 +136,9 @@ impl Queue {
             }
             match (sequence, entry.sequence) {
                 (Some(own), Some(other)) => {
-                    let follows = match (write, entry.write) {
-                        (_, true) => other > own,
-                        (true, false) => other >= own,
-                        (false, false) => false,
-                    };
+                    // A read stands behind the write that it saw. Reads stand in order too, so that a write
+                    // finds one place between them.
+                    let follows = other > own || write && !entry.write && other == own;
                     place.seen |= !write && entry.write && other == own;
                     if follows && !taken(entry.part) {
                         place.before = Some(at);

