@@ -576,6 +576,8 @@ mod tests {
             }
         };
         assert!(matches!(error, MemoryError::File { .. }), "{error}");
+        let length = fs::metadata(memory.path()).unwrap().len();
+        assert_eq!(length, memory.length(), "no part of the record stays");
         // A shorter record still has room, behind the last good one.
         memory.append(8, b"end").unwrap();
         memory.rewrite([(7, [0u8; 2000])]).unwrap_err();

@@ -123,6 +123,9 @@ pub(crate) struct Document<'a> {
 /// Reads a request. `None` when its API has nothing to do with tokens.
 pub(crate) fn read(request: &Request) -> Option<Reading<'_>> {
     let target = &request.target;
+    if !may_concern_tokens(target) {
+        return None;
+    }
     let (segments, query) = url::split(target)?;
     let (texts, count) = segments.texts(target);
     let route = route(&request.method, texts.get(..count)?);
@@ -150,6 +153,46 @@ pub(crate) fn read(request: &Request) -> Option<Reading<'_>> {
     let source = reading.query(target, query);
     reading.body(request, source);
     Some(reading)
+}
+
+/// A query with this parameter starts a task.
+const IN_BACKGROUND: &[u8] = b"wait_for_completion=false";
+
+/// A quick look at the target, which most requests end at: whether a segment begins like one that `api` knows, or
+/// the query is long enough to start a task.
+fn may_concern_tokens(target: &[u8]) -> bool {
+    let mut rest = target;
+    while let Some((byte, tail)) = rest.split_first() {
+        match (byte, tail) {
+            (b'?', query) => return query.len() >= IN_BACKGROUND.len(),
+            (b'/', [b'_', a, b, ..]) => {
+                if matches!(
+                    &[*a, *b],
+                    b"se"
+                        | b"ms"
+                        | b"pi"
+                        | b"ca"
+                        | b"as"
+                        | b"pl"
+                        | b"op"
+                        | b"eq"
+                        | b"qu"
+                        | b"sq"
+                        | b"ta"
+                        | b"re"
+                        | b"up"
+                        | b"de"
+                        | b"xp"
+                ) {
+                    return true;
+                }
+            }
+            (b'/', [b'.', b't', ..]) => return true,
+            _ => {}
+        }
+        rest = tail;
+    }
+    false
 }
 
 impl<'a> Reading<'a> {
@@ -468,4 +511,83 @@ fn holds_unread_name(bytes: &[u8], names: &[&[u8]]) -> bool {
                 || behind == Some(b':')
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const METHODS: &[&[u8]] = &[b"GET", b"POST", b"DELETE"];
+    const WORDS: &[&[u8]] = &[
+        b"_search",
+        b"_msearch",
+        b"template",
+        b"scroll",
+        b"_pit",
+        b"point_in_time",
+        b"_all",
+        b"_cat",
+        b"pit_segments",
+        b"_async_search",
+        b"status",
+        b"_plugins",
+        b"_opendistro",
+        b"_asynchronous_search",
+        b"_eql",
+        b"search",
+        b"_query",
+        b"async",
+        b"stop",
+        b"_sql",
+        b"delete",
+        b"_tasks",
+        b"_cancel",
+        b"_reindex",
+        b"_update_by_query",
+        b"_delete_by_query",
+        b"_rethrottle",
+        b".tasks",
+        b"_doc",
+        b"task",
+        b"_xpack",
+        b"sql",
+        b"close",
+        b"i",
+        b"_bulk",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn the_quick_look_overlooks_no_path_of_the_table(
+            path in prop::collection::vec(prop::sample::select(WORDS), 1..5),
+            method in prop::sample::select(METHODS),
+        ) {
+            let mut target = Vec::new();
+            for segment in &path {
+                target.push(b'/');
+                target.extend_from_slice(segment);
+            }
+            if route(method, &path).api != Api::Other {
+                prop_assert!(may_concern_tokens(&target), "{}", String::from_utf8_lossy(&target));
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_is_expected_whatever_the_path() {
+        for target in [
+            "/i/_forcemerge?wait_for_completion=false",
+            "/x?a=b&wait_for_completion=false&c",
+        ] {
+            let request = Request {
+                target: Bytes::from(target),
+                ..Request::default()
+            };
+            assert!(in_request(&request).task, "{target}");
+        }
+    }
 }
