@@ -19,8 +19,8 @@ use exchange::Credentials;
 use journal::{Journal, Level, PairingOptions, Recovery, Start, Want};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use shadow::identity::Authorization;
-use shadow::{Engine, FieldName, Rewrite, Secret, Trust};
+use shadow::identity::Identity;
+use shadow::{Engine, FieldName, Rewrite, Trust, rules};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -32,6 +32,7 @@ use crate::follower::{Follower, Until, Watched};
 use crate::line_log::Rotation;
 use crate::mirror::{Mirror, Results};
 use crate::pair_log::{self, PairLog, Pairs};
+use crate::reload::{self, Reload};
 use crate::server::{Ability, Limits, Listener, Server, ability};
 use crate::telemetry::admin::{Admin, Sources};
 use crate::telemetry::logging;
@@ -67,7 +68,10 @@ pub fn run(config: Config) -> anyhow::Result<ExitCode> {
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let notifier = Notifier::from_env().context("cannot use NOTIFY_SOCKET")?;
     let mut signals = Signals::new().context("cannot handle signals")?;
+    // Before anything starts, so that an early SIGHUP does not end the process.
+    let hangup = signal(SignalKind::hangup()).context("cannot handle signals")?;
     let agent = Agent::start(&config).await?;
+    tokio::spawn(reload::on_hangup(hangup, Arc::clone(&agent.reload)));
     let notifier = Arc::new(notifier);
     let watchdog = tokio::spawn(watchdog(Arc::clone(&notifier)));
     notifier.ready("capturing");
@@ -133,6 +137,7 @@ struct Agent {
     leaving: CancellationToken,
     until: watch::Sender<Until>,
     followers: Vec<JoinHandle<()>>,
+    reload: Arc<Reload>,
     admin_off: CancellationToken,
 }
 
@@ -140,6 +145,7 @@ impl Agent {
     async fn start(config: &Config) -> anyhow::Result<Self> {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let reload = Arc::new(Reload::open(&config.shadow, metrics.reloads.clone())?);
         let journal = open_journal(config)?;
         let mask = Credentials::with(&config.capture.mask_headers);
         let capture = Arc::new(Capture::new(
@@ -156,7 +162,7 @@ impl Agent {
         if let Some(log) = pair_log(config, &journal, &metrics, &until, &mut watched)? {
             followers.push(thread("pair-log", move |runtime| log.run(runtime))?);
         }
-        if let Some(mirror) = mirror(config, &journal, &metrics, &until, &mut watched)? {
+        if let Some(mirror) = mirror(config, &reload, &journal, &metrics, &until, &mut watched)? {
             Metrics::observe_shadow(&mut registry, mirror.counters());
             followers.push(thread("mirror", move |runtime| mirror.run(runtime))?);
         }
@@ -191,6 +197,7 @@ impl Agent {
             leaving,
             until: until_sender,
             followers,
+            reload,
             admin_off,
         })
     }
@@ -411,6 +418,7 @@ fn pair_log(
 
 fn mirror(
     config: &Config,
+    reload: &Reload,
     journal: &Journal,
     metrics: &Metrics,
     until: &watch::Receiver<Until>,
@@ -420,7 +428,7 @@ fn mirror(
     let Some(url) = &written.url else {
         return Ok(None);
     };
-    let engine = engine_config(written, url.clone())?;
+    let engine = engine_config(written, url.clone(), reload.identity(), reload.rules())?;
     let begin = match written.begin {
         Begin::Now => Start::Latest,
         Begin::Oldest => Start::Oldest,
@@ -439,22 +447,27 @@ fn mirror(
     Ok(Some(Mirror::new(follower, engine, results)))
 }
 
-/// What the engine has to know of the shadow at `url`.
-pub(crate) fn engine_config(
+/// What an engine has to know that sends to `url` on its own, with the rules and credentials of the
+/// configuration.
+pub(crate) fn lone_engine_config(
     written: &config::Shadow,
     url: shadow::Target,
 ) -> anyhow::Result<shadow::Config> {
-    let authorization = match &written.authorization_file {
-        None => Authorization::None,
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| {
-                format!("cannot read shadow.authorization_file {}", path.display())
-            })?;
-            let secret = Secret::new(text.lines().next().unwrap_or_default())
-                .with_context(|| format!("shadow.authorization_file {}", path.display()))?;
-            Authorization::Value(secret)
-        }
+    let written = config::Shadow {
+        url: Some(url.clone()),
+        ..written.clone()
     };
+    let reload = Reload::open(&written, Metrics::register(&mut Registry::default()).reloads)?;
+    engine_config(&written, url, reload.identity(), reload.rules())
+}
+
+/// What the engine has to know of the shadow at `url`.
+fn engine_config(
+    written: &config::Shadow,
+    url: shadow::Target,
+    identity: Identity,
+    rules: Arc<rules::Cell>,
+) -> anyhow::Result<shadow::Config> {
     let mut engine = shadow::Config::new(url);
     engine.trust = match (&written.ca_file, written.insecure) {
         (_, true) => Trust::Anyone,
@@ -464,9 +477,10 @@ pub(crate) fn engine_config(
     engine.rewrite = Rewrite {
         host: written.host.clone(),
         id_header: FieldName::parse(&written.id_header).context("shadow.id_header")?,
-        identity: shadow::identity::Identity::new(authorization),
+        identity,
         ..Rewrite::default()
     };
+    engine.rules = rules;
     engine.connections = written.connections;
     engine.timeouts.connect = written.connect_timeout;
     engine.timeouts.response = written.response_timeout;

@@ -513,6 +513,80 @@ fn a_socket_file_that_a_kill_left_behind_is_replaced_and_another_agents_is_not()
 }
 
 #[test]
+fn a_sighup_reads_the_rules_again_keeps_the_old_ones_when_they_are_wrong_and_loses_nothing() {
+    let target = Origin::start(|_| origin::ok());
+    let setup = Agent::setup().shadow(&target.url());
+    let folder = tempfile::TempDir::new().unwrap();
+    let (rules, token) = (
+        folder.path().join("rules.toml"),
+        folder.path().join("token"),
+    );
+    std::fs::write(&rules, "headers.set = { x-rules = \"1\" }").unwrap();
+    std::fs::write(&token, "first").unwrap();
+    let agent = setup
+        .set("shadow.rules_file", rules.to_str().unwrap())
+        .set("shadow.credentials", "bearer")
+        .set("shadow.credentials_file", token.to_str().unwrap())
+        .start();
+    let mut haproxy = FakeHaproxy::connected(&agent);
+    let mut count = 0;
+    let mut tell = |times: usize| {
+        for _ in 0..times {
+            count += 1;
+            let id = format!("id-{count}");
+            haproxy.sends(&notify(count, 1, &[request(&id), response(&id)]));
+            haproxy.expects(ack(count, 1));
+        }
+        usize::try_from(count).unwrap()
+    };
+    let reloads = |result: &str| {
+        let series = format!("spoa_agent_rules_reloads_total{{result=\"{result}\"}} ");
+        let text = agent.admin("/metrics").1;
+        let line = text.lines().find_map(|line| line.strip_prefix(&series));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let authorization_of_last = || {
+        let heard = target.heard();
+        heard.last().unwrap().text("authorization").unwrap()
+    };
+    let all_heard = |count: usize| {
+        wait_for("the shadow has everything", || {
+            (target.heard_count() == count).then_some(())
+        });
+    };
+    all_heard(tell(20));
+    assert_eq!(authorization_of_last(), "Bearer first");
+
+    std::fs::write(&rules, "default = \"alow\"\nheaders.set = { te = \"1\" }").unwrap();
+    std::fs::write(&token, "second").unwrap();
+    agent.signal("HUP");
+    tell(20);
+    wait_for("the wrong file is refused", || {
+        (reloads("refused") == 1).then_some(())
+    });
+    let log = agent.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("rules not replaced"))
+        .unwrap();
+    assert!(
+        line.contains("line 1: default") && line.contains("line 2: headers.set.te"),
+        "{line}"
+    );
+    assert!(!log.contains("second"), "{log}");
+
+    std::fs::write(&rules, "").unwrap();
+    agent.signal("HUP");
+    wait_for("the right file is taken", || {
+        (reloads("replaced") == 1).then_some(())
+    });
+    all_heard(tell(20));
+    assert_eq!(authorization_of_last(), "Bearer second");
+    assert_eq!(agent.log_lines("ERROR"), 1, "{}", agent.log());
+    assert_ledger_balances(&agent);
+}
+
+#[test]
 fn a_sigterm_says_goodbye_after_the_acks_and_a_second_one_ends_at_once() {
     let mut agent = Agent::start();
     let mut haproxy = FakeHaproxy::connected(&agent);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use exchange::operation::{self, Operation, answer};
+use exchange::operation::{self, Access, Operation, answer};
 use exchange::{Exchange, Request};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -32,7 +32,7 @@ use crate::job::{InHand, Job};
 use crate::memory::MemoryError;
 use crate::names::Names;
 use crate::notes::Notes;
-use crate::order::{Completed, Footprint, Level, Memory, Order};
+use crate::order::{Completed, Footprint, Level, Memory, Order, Scope};
 use crate::outcome::{Doubtful, Filtered};
 use crate::pace::Pace;
 use crate::plan::{self, Fate, Policy};
@@ -69,6 +69,9 @@ pub struct Config {
     pub policy: Policy,
     /// What is meant for the target, and as what.
     pub rules: Arc<rules::Cell>,
+    /// Whether requests are sent as they are, in the order in which they are offered and without a look at what
+    /// they mean: they were made for this target already.
+    pub as_is: bool,
     /// When a request is due; without one, at once.
     pub pace: Option<Arc<Pace>>,
     /// Whether `now` in date math means the time of the capture.
@@ -102,6 +105,7 @@ impl Config {
             order: Level::Causal,
             policy: Policy::default(),
             rules: Arc::default(),
+            as_is: false,
             pace: None,
             anchor_dates: false,
             notes: None,
@@ -193,6 +197,7 @@ impl Engine {
             names: Names::default(),
             policy: config.policy,
             rules: config.rules,
+            as_is: config.as_is,
             pace: config.pace,
             anchor_dates: config.anchor_dates,
             notes,
@@ -384,6 +389,7 @@ pub(crate) struct Shared {
     names: Names,
     pub(crate) policy: Policy,
     pub(crate) rules: Arc<rules::Cell>,
+    pub(crate) as_is: bool,
     pub(crate) pace: Option<Arc<Pace>>,
     pub(crate) anchor_dates: bool,
     pub(crate) notes: Notes,
@@ -419,6 +425,9 @@ impl Shared {
         let Some(request) = &exchange.request else {
             return Prepared::left(Filtered::NoRequest);
         };
+        if self.as_is {
+            return self.prepare_as_is(exchange);
+        }
         let begun = self.begun.lock().get(&exchange.position).cloned();
         let Begun { operation, asked } = begun.unwrap_or_else(|| self.read(request));
         let status = exchange.response.as_ref().map(|response| response.status);
@@ -478,6 +487,29 @@ impl Shared {
             }),
             footprint: Box::new(footprint),
             doubts,
+        }
+    }
+
+    fn prepare_as_is(&self, exchange: Arc<Exchange>) -> Prepared {
+        let operation = exchange.request.as_ref().map(operation::read);
+        let in_hand = InHand {
+            weight: exchange.weight(),
+            moment: self.moment(&exchange),
+            exchange,
+            operation: Arc::new(operation.unwrap_or_else(|| operation::read(&Request::default()))),
+            asked: Arc::default(),
+            told: None,
+            answer: answer::Answer::Unknown,
+            applied: None,
+        };
+        Prepared::Send {
+            footprint: Box::new(Footprint {
+                access: Access::Write,
+                indices: Scope::All,
+                ..Footprint::default()
+            }),
+            in_hand: Arc::new(in_hand),
+            doubts: Vec::new(),
         }
     }
 

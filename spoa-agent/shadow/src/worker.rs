@@ -188,6 +188,9 @@ impl Worker {
     /// What of the batch is left to do, when a part of it must not be done twice and perhaps was done.
     async fn not_done(&mut self, job: &Job, batch: &Batch) -> Result<Option<Batch>, Step> {
         let in_hand = &job.in_hand;
+        if self.shared.as_is {
+            return Ok(Some(batch.clone()));
+        }
         if plan::needs_fence(&in_hand.operation) && in_hand.operation.api.is_by_query() {
             return self.indices_not_done(job, batch).await;
         }
@@ -298,7 +301,7 @@ impl Worker {
 
     /// An operation on what a search sees must see what was written before it, as the primary's did.
     async fn make_visible(&mut self, job: &Job) -> Result<(), Trouble> {
-        if !job.in_hand.operation.api.is_by_query() {
+        if self.shared.as_is || !job.in_hand.operation.api.is_by_query() {
             return Ok(());
         }
         let mut target = Vec::from(b"/".as_slice());
@@ -326,6 +329,13 @@ impl Worker {
 
     fn compose(&self, job: &Job, batch: &Batch) -> Result<Ready, Dropped> {
         let in_hand = &job.in_hand;
+        if self.shared.as_is {
+            return Ok(Ready {
+                request: in_hand.exchange.request.clone().unwrap_or_default(),
+                changes: Vec::new(),
+                items: Vec::new(),
+            });
+        }
         let items = match batch {
             Batch::All => plan::Items::All,
             Batch::These(items) => plan::Items::These(items),

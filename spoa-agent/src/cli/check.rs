@@ -10,12 +10,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use shadow::{Secret, Target};
+use shadow::{ClientCertificate, Target};
 
 use super::exit::Exit;
 use super::flags::ConfigFlags;
 use super::table;
 use crate::config::{Config, Examined, Listen, Output, Problem, show_size};
+use crate::identity::{self, CredentialsFile};
+use crate::rules_file;
 
 /// Say everything that is wrong with the configuration and around it
 ///
@@ -284,8 +286,14 @@ impl Look {
                 Err(says) => self.error("shadow.ca_file", says),
             }
         }
-        if let Some(path) = &config.shadow.authorization_file {
-            self.authorization(path, target);
+        if let Some(file) = CredentialsFile::of(&config.shadow) {
+            self.credentials(&file, target);
+        }
+        if let Some(certificate) = identity::certificate(&config.shadow) {
+            self.certificate(&certificate);
+        }
+        if let Some(path) = &config.shadow.rules_file {
+            self.rules(path);
         }
         if config.shadow.insecure && target.is_encrypted() {
             self.warn(
@@ -319,28 +327,52 @@ impl Look {
         );
     }
 
-    fn authorization(&mut self, path: &Path, target: &Target) {
-        const FILE: &str = "shadow.authorization_file";
-        let bytes = match read(path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                return self.error(FILE, format!("cannot read {}: {error}", path.display()));
-            }
-        };
-        if let Err(error) = Secret::new(&bytes) {
-            return self.error(FILE, format!("{}: {error}", path.display()));
+    fn credentials(&mut self, file: &CredentialsFile, target: &Target) {
+        let (key, path) = (file.key, &file.path);
+        if let Err(error) = file.read() {
+            return self.error(key, format!("{}: {error}", path.display()));
         }
-        if mode(path).is_some_and(|mode| mode & 0o077 != 0) {
+        if identity::is_open_to_others(path) {
             let says = format!("{} can be read by others; chmod 0600 it", path.display());
-            self.warn(FILE, says);
+            self.warn(key, says);
         } else {
-            self.ok(FILE, format!("{} holds a value", path.display()));
+            self.ok(key, format!("{} holds a value", path.display()));
         }
         if !target.is_encrypted() {
             self.warn(
-                FILE,
+                key,
                 "shadow.url is http: the credentials cross the network in clear text",
             );
+        }
+    }
+
+    fn certificate(&mut self, certificate: &ClientCertificate) {
+        const KEY: &str = "shadow.client_key_file";
+        if let Err(error) = certificate.check() {
+            return self.error("shadow.client_cert_file", error.to_string());
+        }
+        let path = certificate.key.display();
+        if identity::is_open_to_others(&certificate.key) {
+            self.warn(KEY, format!("{path} can be read by others; chmod 0600 it"));
+        } else {
+            self.ok(KEY, format!("{path} belongs to shadow.client_cert_file"));
+        }
+    }
+
+    fn rules(&mut self, path: &Path) {
+        const FILE: &str = "shadow.rules_file";
+        match rules_file::read(path) {
+            Ok(rules) => {
+                self.ok(FILE, format!("{} rules in {}", rules.len(), path.display()));
+                for warning in rules.warnings() {
+                    self.warn(FILE, warning);
+                }
+            }
+            Err(error) => {
+                for mistake in error.mistakes() {
+                    self.error(FILE, format!("{}: {mistake}", path.display()));
+                }
+            }
         }
     }
 

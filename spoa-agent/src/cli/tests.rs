@@ -349,12 +349,37 @@ mod checking {
             "journal.ack = \"fsync\"",
             "is a directory; name a file",
             "no certificate in",
-            "cannot read /nonexistent/secret",
+            "/nonexistent/secret: cannot be read",
             &format!("is reached at {address}"),
         ] {
             assert!(table.contains(part), "{part} in {table}");
         }
         assert!(table.contains("4 errors"), "{table}");
+    }
+
+    #[test]
+    fn the_rule_file_is_looked_at_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let rules = dir.path().join("rules.toml");
+        let config = format!("shadow.url = \"http://127.0.0.1:9\"\nshadow.rules_file = {rules:?}");
+        let (table, exit) = check(dir.path(), &config);
+        assert_eq!(exit, Exit::Usage, "{table}");
+        assert!(table.contains("cannot be read"), "{table}");
+
+        std::fs::write(&rules, "[[rule]]\nthen = 'dney'\n[rename]\n'A' = 'b'\n").unwrap();
+        let (table, exit) = check(dir.path(), &config);
+        assert_eq!(exit, Exit::Usage, "{table}");
+        assert!(
+            table.contains("rules.toml: line 2: rule.then = \"dney\""),
+            "{table}"
+        );
+        assert!(table.contains("rules.toml: line 4: rename.A"), "{table}");
+
+        std::fs::write(&rules, "[[rule]]\nwhen = { path = '/x' }\nthen = 'deny'\n").unwrap();
+        let (table, exit) = check(dir.path(), &config);
+        assert_eq!(exit, Exit::Ok, "{table}");
+        assert!(table.contains("1 rules in"), "{table}");
+        assert!(table.contains("denies writes too"), "{table}");
     }
 
     #[test]

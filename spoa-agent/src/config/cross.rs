@@ -1,7 +1,7 @@
 //! Values that are right by themselves and wrong together.
 
 use super::keys::Config;
-use super::kind::{Listen, PairsTo, show_duration, show_size};
+use super::kind::{CredentialsKind, Listen, PairsTo, show_duration, show_size};
 use super::written::Reader;
 
 pub(super) fn check(config: &Config, reader: &mut Reader) {
@@ -11,6 +11,8 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     shadow_trusts_something(config, reader);
     pairs_have_a_source(config, reader);
     pairs_fit(config, reader);
+    shadow_is_one_person(config, reader);
+    shadow_has_both_parts_of_a_certificate(config, reader);
     addresses_differ(config, reader);
 }
 
@@ -136,6 +138,49 @@ fn pairs_fit(config: &Config, reader: &mut Reader) {
         );
         let way_out = "raise the first or lower the second";
         reader.disagree("journal.buffer", &["shadow.pair_body_limit"], why, way_out);
+    }
+}
+
+fn shadow_is_one_person(config: &Config, reader: &mut Reader) {
+    const KIND: &str = "shadow.credentials";
+    const FILE: &str = "shadow.credentials_file";
+    let shadow = &config.shadow;
+    let is_none = shadow.credentials == CredentialsKind::None;
+    if shadow.credentials_file.is_some() && is_none {
+        let why = "shadow.credentials does not say what shadow.credentials_file holds".to_owned();
+        let way_out = "set shadow.credentials to basic, api-key, bearer or sigv4";
+        reader.disagree(FILE, &[KIND], why, way_out);
+    }
+    if shadow.credentials_file.is_none() && !is_none {
+        let why = "there is no shadow.credentials_file to read them from".to_owned();
+        reader.disagree(KIND, &[FILE], why, "name one, with mode 0600");
+    }
+    if shadow.authorization_file.is_some() && !is_none {
+        let why =
+            "shadow.credentials and shadow.authorization_file both make one header".to_owned();
+        let way_out = "leave one of them out";
+        reader.disagree("shadow.authorization_file", &[KIND], why, way_out);
+    }
+    if shadow.credentials == CredentialsKind::SigV4 && shadow.sigv4_region.is_none() {
+        let why = "a signature is for one region, and shadow.sigv4_region is empty".to_owned();
+        let way_out = "set it to the shadow's region, such as eu-central-1";
+        reader.disagree("shadow.sigv4_region", &[KIND], why, way_out);
+    }
+}
+
+fn shadow_has_both_parts_of_a_certificate(config: &Config, reader: &mut Reader) {
+    const CERTIFICATE: &str = "shadow.client_cert_file";
+    const KEY: &str = "shadow.client_key_file";
+    let shadow = &config.shadow;
+    if shadow.client_cert_file.is_some() != shadow.client_key_file.is_some() {
+        let why = format!("{CERTIFICATE} and {KEY} are of use only together");
+        reader.disagree(CERTIFICATE, &[KEY], why, "set both or neither");
+    }
+    let is_plain = shadow.url.as_ref().is_some_and(|url| !url.is_encrypted());
+    if is_plain && shadow.client_cert_file.is_some() {
+        let why = format!("shadow.url is http, so nobody would see {CERTIFICATE}");
+        let way_out = "write https or leave the certificate out";
+        reader.disagree("shadow.url", &[CERTIFICATE], why, way_out);
     }
 }
 

@@ -11,9 +11,10 @@ use shadow::{HostHeader, Target};
 
 use super::cross;
 use super::kind::{
-    AckLevel, Begin, Choice, Count, Describe, Directory, Disk, DiskOrNever, HeaderNames,
-    HostChoice, IdHeader, LetterWhenFull, Listen, Listeners, LogDirectives, LogFormat, Memory,
-    Mode, OptionalAddress, OptionalFile, OptionalOutput, OptionalUrl, Output, PairsTo, Shape, Span,
+    AckLevel, Begin, Choice, Count, CredentialsKind, Describe, Directory, Disk, DiskOrNever,
+    HeaderNames, HostChoice, IdHeader, LetterWhenFull, Listen, Listeners, LogDirectives, LogFormat,
+    Memory, Mode, OptionalAddress, OptionalFile, OptionalOutput, OptionalUrl, OptionalWord, Output,
+    PairsTo, Shape, Span,
     SpanOrNever, Switch, WhenFull,
 };
 use super::written::{Examined, Reader, Written};
@@ -231,10 +232,41 @@ sections! {
         /// The `Host` header that the shadow sees: `keep` sends the client's, `target` that of `shadow.url`,
         /// anything else is sent as it is.
         host: HostHeader = HostChoice, default "keep", example "target";
-        /// File whose first line is sent as the `Authorization` header, such as `ApiKey bXk6a2V5`. It is read at
-        /// the start; its content is never logged. Empty sends none of our own.
+        /// What `credentials_file` holds, which then takes the place of the client's `Authorization`. `basic`: a line
+        /// `user:password`. `api-key`: a line `id:key`, or the key as the cluster encoded it. `bearer`: a line with the
+        /// token. `sigv4`: lines `aws_access_key_id = ...`, `aws_secret_access_key = ...` and, where there is one,
+        /// `aws_session_token = ...`; each request is then signed for AWS.
+        credentials: CredentialsKind = Choice(&[
+                ("none", CredentialsKind::None),
+                ("basic", CredentialsKind::Basic),
+                ("api-key", CredentialsKind::ApiKey),
+                ("bearer", CredentialsKind::Bearer),
+                ("sigv4", CredentialsKind::SigV4),
+            ]), default "none", example "basic";
+        /// File of our own credentials, as `credentials` says. It is read at the start and on SIGHUP; its content is
+        /// never logged. Its mode should be 0600.
+        credentials_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/shadow-credentials";
+        /// AWS region that signatures are for. Needed for `credentials` `sigv4`.
+        sigv4_region: Option<String> = OptionalWord, default "", example "eu-central-1";
+        /// AWS service that signatures are for: `es` for a domain, `aoss` for OpenSearch Serverless.
+        sigv4_service: &'static str = Choice(&[("es", "es"), ("aoss", "aoss")]), default "es", example "aoss";
+        /// File whose first line is sent as the `Authorization` header, whatever it is, such as `Custom abc`. It is read
+        /// at the start and on SIGHUP; its content is never logged. Empty sends none of our own, unless `credentials`
+        /// says otherwise.
         authorization_file: Option<PathBuf> = OptionalFile,
             default "", example "/etc/spoa-agent/shadow-authorization";
+        /// Our certificate, in PEM, for a shadow that asks for one, with those of the authorities in between. It is read
+        /// at the start.
+        client_cert_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/shadow-client.pem";
+        /// The private key of `client_cert_file`, in PEM, not encrypted. Its mode should be 0600.
+        client_key_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/shadow-client.key";
+        /// File of rules, in TOML: which requests the shadow gets, which header fields are set and removed, which
+        /// indices have another name there. It is read at the start and on SIGHUP; then a file with a mistake changes
+        /// nothing. Empty sends everything as it is.
+        rules_file: Option<PathBuf> = OptionalFile, default "", example "/etc/spoa-agent/shadow-rules.toml";
         /// Header that carries the exchange's id to the shadow, so that its own captures can be matched.
         id_header: String = IdHeader, default "x-capture-id", example "x-request-id";
         /// How often a request is tried that fails while the shadow answers others; after that it is dropped and

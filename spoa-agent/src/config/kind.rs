@@ -606,6 +606,22 @@ impl Describe for Mode {
     }
 }
 
+/// What `shadow.credentials_file` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CredentialsKind {
+    /// There is none.
+    #[default]
+    None,
+    /// A user and a password.
+    Basic,
+    /// An API key of the cluster.
+    ApiKey,
+    /// A bearer token.
+    Bearer,
+    /// Keys for AWS Signature Version 4.
+    SigV4,
+}
+
 /// What an ACK to HAProxy waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AckLevel {
@@ -826,6 +842,39 @@ pub(crate) struct Directory;
 /// A file to read, or nothing.
 #[derive(Debug)]
 pub(crate) struct OptionalFile;
+
+/// Letters, digits and hyphens, or nothing.
+#[derive(Debug)]
+pub(crate) struct OptionalWord;
+
+impl Kind for OptionalWord {
+    type Value = Option<String>;
+
+    fn read(&self, raw: &Raw) -> Result<Option<String>, Fault> {
+        let text = raw.text("a word")?;
+        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            return Err(Fault::new(
+                "is not one word",
+                format!("write {}", self.accepts()),
+            ));
+        }
+        Ok((!text.is_empty()).then(|| text.to_owned()))
+    }
+}
+
+impl Describe for OptionalWord {
+    fn shape(&self) -> Shape {
+        Shape::Text
+    }
+
+    fn placeholder(&self) -> &'static str {
+        "WORD"
+    }
+
+    fn accepts(&self) -> String {
+        "letters, digits and hyphens; empty for none".to_owned()
+    }
+}
 
 /// A file to write, `-` for the standard output, or nothing.
 #[derive(Debug)]

@@ -238,6 +238,31 @@ fn values_that_contradict_each_other_are_refused_at_the_one_that_was_written() {
             "config.toml:1: server.max_frame_size = \"48MiB\": shadow.max_in_flight_bytes (32MiB) must be \
              at least 2 x server.max_frame_size, which is 96MiB; raise the first or lower the second",
         ),
+        (
+            "shadow.credentials_file = \"f\"",
+            "shadow.credentials does not say what shadow.credentials_file holds",
+        ),
+        (
+            "shadow.credentials = \"basic\"",
+            "there is no shadow.credentials_file to read them from; name one, with mode 0600",
+        ),
+        (
+            "shadow.credentials = \"bearer\"\nshadow.credentials_file = \"f\"\nshadow.authorization_file = \"g\"",
+            "config.toml:3: shadow.authorization_file = \"g\": shadow.credentials and \
+             shadow.authorization_file both make one header; leave one of them out",
+        ),
+        (
+            "shadow.credentials = \"sigv4\"\nshadow.credentials_file = \"f\"",
+            "config.toml:1: shadow.credentials = \"sigv4\": a signature is for one region",
+        ),
+        (
+            "shadow.client_cert_file = \"f\"",
+            "shadow.client_cert_file and shadow.client_key_file are of use only together",
+        ),
+        (
+            "shadow.url = \"http://h\"\nshadow.client_cert_file = \"f\"\nshadow.client_key_file = \"g\"",
+            "shadow.url is http, so nobody would see shadow.client_cert_file",
+        ),
     ] {
         let message = problems(file(text));
         assert!(message.contains(expected), "{message}\n{expected}");

@@ -63,6 +63,8 @@ pub struct Metrics {
     pub pairs: PairMetrics,
     /// What was given up, on its way into the dead-letter file.
     pub dead_letters: DeadLetterMetrics,
+    /// Files that were read again.
+    pub reloads: ReloadMetrics,
     followers: FollowerCounts,
 }
 
@@ -82,6 +84,7 @@ impl Metrics {
             pair_log: LineLogMetrics::register("pair_log", registry),
             pairs: PairMetrics::register(registry),
             dead_letters: DeadLetterMetrics::register(registry),
+            reloads: ReloadMetrics::register(registry),
             followers: FollowerCounts::register(registry),
         }
     }
@@ -238,6 +241,14 @@ labels! {
         Deadline = "deadline",
         /// The journal refused or could not write the half.
         Failed = "failed",
+    }
+
+    /// What became of a file that was read again.
+    ReloadResult as "result" {
+        /// What it says is in force.
+        Replaced = "replaced",
+        /// It cannot be used; what was in force stays.
+        Refused = "refused",
     }
 
     /// Which follower.
@@ -963,6 +974,35 @@ impl ShadowMetrics {
             "From the first byte sent to the shadow to the last byte of its answer",
             Unit::Seconds,
             metrics.latency.clone(),
+        );
+        metrics
+    }
+}
+
+/// Files that were read again on SIGHUP.
+#[derive(Debug, Clone)]
+pub struct ReloadMetrics {
+    /// The shadow's rules.
+    pub rules: Counts<ReloadResult>,
+    /// The shadow's credentials.
+    pub credentials: Counts<ReloadResult>,
+}
+
+impl ReloadMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            rules: Counts::default(),
+            credentials: Counts::default(),
+        };
+        registry.register(
+            "rules_reloads",
+            "Times that the shadow's rules were read again, by result",
+            metrics.rules.clone(),
+        );
+        registry.register(
+            "credentials_reloads",
+            "Times that the shadow's credentials were read again, by result",
+            metrics.credentials.clone(),
         );
         metrics
     }

@@ -27,15 +27,15 @@ struct Secured {
 
 /// A target whose certificate for `localhost` is signed by an authority of its own.
 async fn secured_target() -> Secured {
-    target_that_wants(None).await
+    target(false).await
 }
 
 /// One that lets in only who shows a certificate of that authority.
 async fn target_that_asks() -> Secured {
-    target_that_wants(Some(())).await
+    target(true).await
 }
 
-async fn target_that_wants(client: Option<()>) -> Secured {
+async fn target(asks: bool) -> Secured {
     let authority_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -57,11 +57,12 @@ async fn target_that_wants(client: Option<()>) -> Secured {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();
-    let verifier = match client {
-        None => WebPkiClientVerifier::no_client_auth(),
-        Some(()) => WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+    let verifier = if asks {
+        WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
             .build()
-            .unwrap(),
+            .unwrap()
+    } else {
+        WebPkiClientVerifier::no_client_auth()
     };
     let server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

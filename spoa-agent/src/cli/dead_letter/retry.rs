@@ -164,8 +164,10 @@ struct Post {
 
 impl Post {
     fn new(shadow: &config::Shadow, target: Target, timeout: Duration) -> anyhow::Result<Self> {
-        let mut config = crate::run::engine_config(shadow, target)?;
+        let mut config = crate::run::lone_engine_config(shadow, target)?;
         config.connections = 1;
+        // A letter has what was to be sent: ids pinned, tokens mapped, indices renamed.
+        config.as_is = true;
         let outcomes = Arc::new(Last::default());
         Ok(Self {
             engine: Engine::start(config, outcomes.clone())?,
