@@ -48,3 +48,24 @@ pub(crate) fn read(path: &Path) -> Result<Rules, Unusable> {
     let apis: Vec<&str> = Api::ALL.iter().map(|api| api.as_str()).collect();
     Ok(Rules::parse(&text, &apis)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_example_is_right_and_changes_nothing_until_it_is_edited() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules.example.toml");
+        let rules = read(&path).unwrap();
+        assert!(rules.is_empty());
+        let text = fs::read_to_string(&path).unwrap();
+        // With its comment signs off, it is what it shows.
+        let shown: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+            .collect();
+        let rules = Rules::parse(&shown.join("\n"), APIS).unwrap();
+        assert_eq!((rules.len(), rules.warnings()), (4, vec![]));
+        assert_eq!(rules.renamed(b"logs-1").as_ref(), b"copy-logs-1");
+    }
+}

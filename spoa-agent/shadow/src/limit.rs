@@ -266,7 +266,11 @@ mod tests {
                 .wrapping_add(1);
             let dice = self.random >> 33;
             let usual = self.service_us / 2 + dice % self.service_us;
-            if dice.is_multiple_of(20) { usual * 4 } else { usual }
+            if dice.is_multiple_of(20) {
+                usual * 4
+            } else {
+                usual
+            }
         }
 
         fn resize(&mut self, workers: usize, now: u64) {

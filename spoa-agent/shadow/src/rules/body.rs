@@ -115,10 +115,12 @@ fn layout(segments: &[Segment<'_>], method: &[u8]) -> Layout {
         [b"_cluster", b"reroute", ..] => Layout::Json(REROUTE),
         [b"_snapshot", ..] => Layout::Json(SNAPSHOT),
         [b"_data_stream", b"_modify", ..] => Layout::Json(STREAMS),
+        // Tokens, in old versions as plain text.
+        [b"_search", b"scroll" | b"point_in_time", ..] => Layout::None,
         [
-            b"_search" | b"_count" | b"_async_search" | b"_validate" | b"_explain"
-            | b"_delete_by_query" | b"_update_by_query" | b"_rank_eval" | b"_field_caps"
-            | b"_knn_search",
+            b"_search" | b"_mvt" | b"_rollup_search" | b"_count" | b"_async_search" | b"_validate"
+            | b"_explain" | b"_delete_by_query" | b"_update_by_query" | b"_rank_eval"
+            | b"_field_caps" | b"_knn_search",
             ..,
         ]
         | [b"_plugins" | b"_opendistro", b"_asynchronous_search", ..] => Layout::Json(SEARCH),

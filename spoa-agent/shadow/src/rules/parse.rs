@@ -317,7 +317,12 @@ impl Parser<'_> {
         let is_known =
             self.apis.is_empty() || self.apis.iter().any(|api| glob.covers(api.as_bytes()));
         if text.is_empty() || !is_known {
-            let listed = format!("write one of {}", self.apis.join(", "));
+            const MANY: usize = 16;
+            let mut listed = format!("write one of {}", self.apis.join(", "));
+            if self.apis.len() > MANY {
+                "write a name of the cluster's REST API, such as search or indices.create, or a pattern"
+                    .clone_into(&mut listed);
+            }
             let way_out = did_you_mean(&text, self.apis).unwrap_or(listed);
             self.wrong(path, value, "is no API that is known here", &way_out);
             return None;

@@ -62,10 +62,12 @@ pub(super) fn index_places(target: &[u8], segments: &[Segment<'_>]) -> Vec<Range
         | [b"_cluster", b"health", ..]
         | [b"_data_stream", b"_migrate" | b"_promote", ..]
         | [b"_resolve", ..] => &[2],
+        [b"_create_from", ..] => &[1, 2],
         [b"_cluster", b"state", ..] | [b"_plugins" | b"_opendistro", b"_ism", ..] => &[3],
         [
             _,
-            b"_alias" | b"_aliases" | b"_shrink" | b"_split" | b"_clone" | b"_rollover",
+            b"_alias" | b"_aliases" | b"_shrink" | b"_split" | b"_clone" | b"_rollover"
+            | b"_downsample",
             ..,
         ] if !is_api(names.first().copied().unwrap_or_default()) => &[0, 2],
         [first, ..] if !is_api(first) => &[0],

@@ -243,6 +243,7 @@ fn a_request_for_several_indices_is_denied_by_one_and_allowed_only_by_all() {
         ..search(&[])
     };
     assert!(sent(&denying, &nothing));
+    assert!(!sent(&allowing, &nothing));
 }
 
 #[test]
@@ -541,6 +542,18 @@ fn index_names_are_renamed_where_paths_have_them() {
         ),
         ("/_data_stream/logs-a", "/_data_stream/copy-logs-a"),
         ("/_data_stream/_stats", "/_data_stream/_stats"),
+        (
+            "/products/_downsample/logs-9",
+            "/products-v2/_downsample/copy-logs-9",
+        ),
+        (
+            "/_create_from/products/logs-9",
+            "/_create_from/products-v2/copy-logs-9",
+        ),
+        (
+            "/_plugins/_asynchronous_search?keep_alive=1m&index=a,products",
+            "/_plugins/_asynchronous_search?keep_alive=1m&index=a,products-v2",
+        ),
         ("/_resolve/index/products", "/_resolve/index/products-v2"),
         (
             "/_plugins/_ism/explain/products",
@@ -680,6 +693,7 @@ fn index_names_are_renamed_where_bodies_have_them() {
 #[test]
 fn documents_are_not_looked_at_and_need_not_be_json() {
     for (method, target) in [
+        ("DELETE", "/_search/scroll"),
         ("PUT", "/x/_doc/1"),
         ("POST", "/x/_update/1"),
         ("PUT", "/_ingest/pipeline/p"),
