@@ -4,9 +4,10 @@
 //!
 //! [`server`] takes frames from HAProxy; [`capture`] makes halves of them and appends these to the
 //! journal; each [`follower`] reads the journal at its own pace: [`traffic_log`] writes a line per
-//! exchange, [`mirror`] hands exchanges to the shadow engine, [`pair_log`] writes a line about what came of each there,
-//! and [`dead_letter`] keeps what was given up. [`reload`] reads rules and credentials again. [`run`] puts the
-//! parts together and takes them apart in order. [`config`] is what the user wants, [`cli`] how it is said, [`telemetry`] what the
+//! exchange, [`mirror`] hands exchanges to the shadow engine, [`pair_log`] writes a line about what came of
+//! each there, and [`dead_letter`] keeps what was given up. [`replay`] sends an old capture through the same
+//! engine. [`reload`] reads rules and credentials again. [`run`] puts the parts together and takes them apart
+//! in order. [`config`] is what the user wants, [`cli`] how it is said, [`telemetry`] what the
 //! operator sees.
 //!
 //! What can live without sockets or files is in crates of its own: `spop-codec`, `exchange`, `journal`,
@@ -17,11 +18,12 @@ pub mod cli;
 pub mod config;
 pub mod dead_letter;
 pub mod follower;
+mod identity;
 pub mod line_log;
 pub mod mirror;
 pub mod pair_log;
-mod identity;
 pub mod reload;
+pub mod replay;
 mod rules_file;
 pub mod run;
 pub mod server;

@@ -152,7 +152,8 @@ impl Outcome {
     }
 
     /// What is certain before anything is sent. `None` when the exchange is to be sent.
-    pub(crate) fn foreseen(exchange: &Exchange) -> Option<Self> {
+    #[must_use]
+    pub fn foreseen(exchange: &Exchange) -> Option<Self> {
         let Some(request) = &exchange.request else {
             return Some(Self::Filtered(Filtered::NoRequest));
         };

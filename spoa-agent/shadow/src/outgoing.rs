@@ -104,6 +104,16 @@ pub enum Unsendable {
     Id,
 }
 
+/// The head of `request` as the target would get it: for who wants to look at it.
+///
+/// # Errors
+/// When the request cannot be said in HTTP/1.1.
+pub fn head(request: &Request, rewrite: &Rewrite, authority: &str) -> Result<Vec<u8>, Unsendable> {
+    let mut out = Vec::new();
+    write_head(request, rewrite, authority, SystemTime::now(), &mut out)?;
+    Ok(out)
+}
+
 /// Appends the head of `request` to `out`. The bytes of the body are to follow it as they are.
 ///
 /// `authority` is the target's, for a request without `host`. `now` is for signatures, which soon expire.

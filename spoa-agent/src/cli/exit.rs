@@ -15,6 +15,10 @@ pub enum Exit {
     Locked,
     /// `journal verify` found damaged or missing records.
     Damaged,
+    /// A replay was stopped before its end.
+    Stopped,
+    /// A replay could not send some exchanges.
+    Dropped,
     /// A second signal ended the agent at once.
     Interrupted,
 }
@@ -35,6 +39,8 @@ pub const CODES: &[(Exit, &str)] = &[
         Exit::Damaged,
         "`journal verify` found damaged or missing records",
     ),
+    (Exit::Stopped, "`replay` was stopped before its end"),
+    (Exit::Dropped, "`replay` could not send some exchanges"),
     (Exit::Interrupted, "a second signal ended the agent at once"),
 ];
 
@@ -46,6 +52,8 @@ Exit codes:
   2  the arguments or the configuration are wrong; nothing was done
   3  another agent has the journal open
   4  `journal verify` found damaged or missing records
+  5  `replay` was stopped before its end
+  6  `replay` could not send some exchanges
   130  a second signal ended the agent at once
 
 Examples:
@@ -64,6 +72,8 @@ impl Exit {
             Self::Usage => 2,
             Self::Locked => 3,
             Self::Damaged => 4,
+            Self::Stopped => 5,
+            Self::Dropped => 6,
             // The shell's code for a program that SIGINT ended.
             Self::Interrupted => 130,
         }

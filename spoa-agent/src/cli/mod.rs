@@ -11,6 +11,7 @@ mod flags;
 mod haproxy_config;
 mod journal;
 mod man;
+mod replay;
 mod run;
 mod table;
 
@@ -48,6 +49,7 @@ struct Cli {
 enum Subcommands {
     Run(run::Args),
     Check(check::Args),
+    Replay(Box<replay::Args>),
     HaproxyConfig(Box<haproxy_config::Args>),
     Journal(journal::Args),
     DeadLetter(dead_letter::Args),
@@ -63,6 +65,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Subcommands::Run(args) => run::run(args).unwrap_or_else(|error| failed(&error).into()),
+        Subcommands::Replay(args) => {
+            replay::run(*args).unwrap_or_else(|error| failed(&error).into())
+        }
         Subcommands::Check(args) => printed(|out| args.print(out)),
         Subcommands::HaproxyConfig(args) => printed(|out| args.print(out)),
         Subcommands::Journal(args) => printed(|out| args.print(out)),

@@ -22,6 +22,7 @@ fn run_printing(arguments: &[&str]) -> (String, Exit) {
     let mut out = Vec::new();
     let exit = match parse(arguments).command {
         Subcommands::Run(_) => panic!("`run` does not end"),
+        Subcommands::Replay(_) => panic!("`replay` prints by itself"),
         Subcommands::Check(args) => args.print(&mut out),
         Subcommands::HaproxyConfig(args) => args.print(&mut out),
         Subcommands::Journal(args) => args.print(&mut out),

@@ -31,7 +31,19 @@ pub enum LoggingError {
 ///
 /// Fails when the directives are not understood, or when the log is set up already.
 pub fn init(log: &Log) -> Result<(), LoggingError> {
-    let subscriber = subscriber(log, io::stderr().is_terminal(), io::stderr)?;
+    init_with(log, io::stderr)
+}
+
+/// The same, through a writer that ends at the standard error: for who also draws there.
+///
+/// # Errors
+///
+/// As [`init`].
+pub fn init_with<W>(log: &Log, writer: W) -> Result<(), LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let subscriber = subscriber(log, io::stderr().is_terminal(), writer)?;
     tracing::subscriber::set_global_default(subscriber)?;
     Ok(())
 }

@@ -1,0 +1,556 @@
+//! `spoa-agent replay`: sends an old capture through the engine that mirrors the live one.
+//!
+//! Reading order: `source` (events in the order of a journal) with `journal`, `files` and `window`; `selection`
+//! (which of them); `hold` and `feed` (one target: reads ahead, waits until a request is due, hands it to the
+//! engine, keeps account in `tally`, and its place in `state`); `control`, `screen` and `report` (what the
+//! user does and sees). When a request is due is the business of [`shadow::pace`].
+//!
+//! The schedule is open-loop: a target that is slow makes requests late, never rare, and the lateness is told.
+
+mod control;
+mod dry;
+mod feed;
+mod files;
+mod hold;
+mod journal;
+mod report;
+mod screen;
+mod selection;
+mod source;
+mod state;
+mod tally;
+mod window;
+
+use std::collections::VecDeque;
+use std::io::{self, BufWriter, Write};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail};
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use serde_json::json;
+use shadow::{Engine, Pace, Rewrite, Spacing, Speed, Target};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use self::control::Control;
+pub use self::dry::DryRun;
+pub use self::feed::{Standing, Watched};
+pub use self::files::{FileSource, Input};
+pub use self::journal::JournalSource;
+pub use self::selection::{Selection, Time, Window};
+pub use self::source::{Event, Progress, Source};
+pub use self::tally::Tally;
+pub use self::window::WindowBounds;
+
+use self::control::{Keyboard, Socket};
+use self::dry::Dry;
+use self::feed::{Feed, Keeper, Parts, Results};
+use self::screen::{LogLines, REDRAW, Screen};
+use self::state::{Saved, StateDir};
+use crate::cli::exit::Exit;
+use crate::config::Log;
+
+/// Events that are read to see whether the source is what the user means.
+const PEEKED: usize = 256;
+/// How long to wait, at a stop, for what is in flight.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Everything that the user says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to read.
+    pub from: From,
+    /// Where to send; none only for a dry run.
+    pub targets: Vec<Target>,
+    /// How far apart requests are at speed 1.
+    pub spacing: Spacing,
+    /// How fast the clock runs.
+    pub speed: Speed,
+    /// What is replayed.
+    pub selection: Selection,
+    /// How far to read ahead of the clock.
+    pub ahead: Duration,
+    /// `now` is the time of the capture.
+    pub anchor_dates: bool,
+    /// Where to keep how far the replay is.
+    pub state: Option<PathBuf>,
+    /// Forget what was kept.
+    pub restart: bool,
+    /// Send even to what looks like the primary.
+    pub force: bool,
+    /// How to send. The target in it is replaced by each of `targets`.
+    pub engine: Option<shadow::Config>,
+    /// What to change in requests that are only printed.
+    pub rewrite: Rewrite,
+    /// A socket that takes commands.
+    pub control: Option<PathBuf>,
+    /// A file for the figures at the end.
+    pub report: Option<PathBuf>,
+    /// Print, and send nothing.
+    pub dry_run: Option<DryRun>,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Where a replay reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum From {
+    /// The directory of a journal.
+    Journal(PathBuf),
+    /// Traffic logs.
+    Files(Vec<Input>),
+}
+
+impl From {
+    fn open(&self, resumed: Option<::journal::CursorState>) -> anyhow::Result<Box<dyn Source>> {
+        Ok(match self {
+            Self::Journal(dir) => Box::new(JournalSource::open(dir, resumed)?),
+            Self::Files(inputs) => Box::new(FileSource::open(inputs, resumed)?),
+        })
+    }
+
+    fn is_standard_input(&self) -> bool {
+        matches!(self, Self::Files(inputs) if inputs.contains(&Input::Standard))
+    }
+}
+
+impl std::fmt::Display for From {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let whole = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        match self {
+            Self::Journal(dir) => write!(f, "journal:{}", whole(dir).display()),
+            Self::Files(inputs) => {
+                f.write_str("file:")?;
+                for (number, input) in inputs.iter().enumerate() {
+                    let space = if number > 0 { " " } else { "" };
+                    match input {
+                        Input::Standard => write!(f, "{space}-")?,
+                        Input::File(path) => write!(f, "{space}{}", whole(path).display())?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Replays, and says how it ended.
+///
+/// # Errors
+/// When it cannot begin, or cannot go on. What was begun is brought to an end first, and kept.
+pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    if options.dry_run.is_some() {
+        return dry_run(options, &mut BufWriter::new(io::stdout().lock()));
+    }
+    check_targets(options)?;
+    let all = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+    let lines = LogLines::new(&all);
+    crate::telemetry::logging::init_with(&options.log, move || lines.clone())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ended = runtime.block_on(replay(options, &all));
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ended.map(Into::into)
+}
+
+fn check_targets(options: &Options) -> anyhow::Result<()> {
+    let targets = &options.targets;
+    for (number, target) in targets.iter().enumerate() {
+        if targets.iter().skip(number + 1).any(|other| other == target) {
+            bail!("{target} is named twice; each exchange would be sent to it twice");
+        }
+    }
+    if options.from.is_standard_input() {
+        if targets.len() > 1 {
+            bail!(
+                "the standard input can be read once, so it goes to one target; write it to a file first"
+            );
+        }
+        if options.state.is_some() {
+            bail!(
+                "a replay of the standard input cannot go on later, so --state is of no use; write it to a file first"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What a feed begins with.
+struct Opened {
+    source: Box<dyn Source>,
+    peeked: VecDeque<Event>,
+    window: Window,
+    tally: Tally,
+}
+
+fn open(options: &Options, saved: Option<Saved>) -> anyhow::Result<Opened> {
+    let resumed = saved.as_ref().map(Saved::bookmark);
+    let mut source = options.from.open(resumed)?;
+    let mut peeked = VecDeque::new();
+    while peeked.len() < PEEKED
+        && let Some(event) = source.next()?
+    {
+        peeked.push_back(event);
+    }
+    if let Some(saved) = saved {
+        return Ok(Opened {
+            source,
+            peeked,
+            window: saved.window,
+            tally: saved.tally,
+        });
+    }
+    let begin = peeked.iter().find_map(|event| match event {
+        Event::Begun { request, .. } => Some(request.time_us),
+        Event::Complete(exchange) => Some(exchange.time_us()),
+        _ => None,
+    });
+    let Some(begin) = begin else {
+        bail!(
+            "{} holds no exchange: there is nothing to replay",
+            options.from
+        );
+    };
+    let window = options.selection.window(begin, now_us());
+    if window.from >= window.until {
+        bail!("--from-time is not before --until-time: no exchange lies between them");
+    }
+    Ok(Opened {
+        source,
+        peeked,
+        window,
+        tally: Tally::default(),
+    })
+}
+
+/// Refuses a target that the captured requests were sent to: it would get everything twice, and when its traffic is
+/// captured into this journal, without end.
+fn refuse_primary(target: &Target, peeked: &VecDeque<Event>) -> anyhow::Result<()> {
+    let resolved: Vec<SocketAddr> = (target.host(), target.port())
+        .to_socket_addrs()
+        .map(Iterator::collect)
+        .unwrap_or_default();
+    let authority = target.authority();
+    for event in peeked {
+        let Event::Begun { request, .. } = event else {
+            continue;
+        };
+        let is_host = request.headers.get("host") == Some(authority.as_bytes());
+        let is_address = request
+            .local
+            .is_some_and(|local| resolved.contains(&SocketAddr::new(local.ip, local.port)));
+        if is_host || is_address {
+            bail!(
+                "{target} looks like the primary: captured requests were sent there. It would get every write again. \
+                 Name the shadow with --to, or say --force if you mean it"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What was kept for the target, if the replay is the same.
+fn saved(
+    options: &Options,
+    dir: Option<&Arc<StateDir>>,
+    target: &Target,
+) -> anyhow::Result<Option<Saved>> {
+    let Some(dir) = dir.filter(|_| !options.restart) else {
+        return Ok(None);
+    };
+    let Some(saved) = dir.load(target)? else {
+        return Ok(None);
+    };
+    let from = options.from.to_string();
+    if saved.source != from {
+        bail!(
+            "the state for {target} is of a replay of {}, not of {from}; name another --state, or use --restart",
+            saved.source
+        );
+    }
+    if saved.selection != options.selection.told() {
+        bail!(
+            "the state for {target} is of a replay with other --from-time, --until-time or --limit; name another \
+             --state, or use --restart"
+        );
+    }
+    tracing::info!(
+        %target,
+        done = saved.tally.finished(),
+        "{}",
+        if saved.finished {
+            "this was replayed to its end; going on with what was captured since (--restart begins anew)"
+        } else {
+            "going on where the last run stopped (--restart begins anew)"
+        }
+    );
+    Ok(Some(saved))
+}
+
+/// A target, ready to go.
+fn feed(
+    options: &Options,
+    target: &Target,
+    dir: Option<&Arc<StateDir>>,
+    pace: Arc<Pace>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Feed> {
+    let opened = open(options, saved(options, dir, target)?)?;
+    if !options.force {
+        refuse_primary(target, &opened.peeked)?;
+    }
+    let results = Arc::new(Results::default());
+    let mut config = match &options.engine {
+        Some(config) => config.clone(),
+        None => shadow::Config::new(target.clone()),
+    };
+    config.target = target.clone();
+    let engine = Engine::start(config, Arc::clone(&results) as Arc<_>)?;
+    let keeper = dir.map(|dir| Keeper {
+        dir: Arc::clone(dir),
+        source: options.from.to_string(),
+        selection: options.selection.told(),
+    });
+    Ok(Feed::new(Parts {
+        target: target.clone(),
+        source: opened.source,
+        peeked: opened.peeked,
+        engine,
+        results,
+        pace,
+        window: opened.window,
+        limit: options.selection.limit,
+        ahead: options.ahead,
+        anchor_dates: options.anchor_dates,
+        tally: opened.tally,
+        keeper,
+        stop: stop.clone(),
+        grace: GRACE,
+    }))
+}
+
+async fn replay(options: &Options, all: &MultiProgress) -> anyhow::Result<Exit> {
+    let stop = CancellationToken::new();
+    let pace = Arc::new(Pace::new(options.spacing, options.speed));
+    let dir = options.state.as_deref().map(StateDir::open).transpose()?;
+    let dir = dir.map(Arc::new);
+    let mut feeds = Vec::new();
+    for (number, target) in options.targets.iter().enumerate() {
+        let own = match number {
+            0 => Arc::clone(&pace),
+            _ => Arc::new(pace.alongside()),
+        };
+        feeds.push(feed(options, target, dir.as_ref(), own, &stop)?);
+    }
+    let control = Control {
+        pace: Arc::clone(&pace),
+        stop: stop.clone(),
+        watched: feeds.iter().map(Feed::watched).collect(),
+    };
+    let socket = options.control.as_deref().map(Socket::bind).transpose()?;
+    let socket = socket.map(|socket| tokio::spawn(socket.serve(control.clone())));
+    let began = now_us();
+    pace.start();
+    let ended = run_feeds(feeds, &control, all, options).await;
+    if let Some(socket) = socket {
+        socket.abort();
+        // So that its file is gone when we are.
+        drop(socket.await);
+    }
+    let complete = ended?;
+    tell(options, &control, began, complete)?;
+    Ok(exit(&control.watched, complete))
+}
+
+/// Runs all feeds on threads of their own. Returns whether all came to the end of their source.
+async fn run_feeds(
+    feeds: Vec<Feed>,
+    control: &Control,
+    all: &MultiProgress,
+    options: &Options,
+) -> anyhow::Result<bool> {
+    let mut signals = Signals::new().context("cannot handle signals")?;
+    let wants_keys = !options.from.is_standard_input();
+    let mut keyboard = wants_keys.then(Keyboard::take).flatten();
+    let keys_off = CancellationToken::new();
+    if keyboard.is_some() {
+        let (control, off) = (control.clone(), keys_off.clone());
+        thread("keyboard", move || Keyboard::read(&control, &off))?;
+    }
+    let mut screen = Screen::new(all, control, keyboard.is_some());
+    let (over, mut overs) = mpsc::channel(feeds.len().max(1));
+    let mut running = feeds.len();
+    for feed in feeds {
+        let (over, runtime, stop) = (over.clone(), Handle::current(), control.stop.clone());
+        thread("replay", move || {
+            let ended = feed.run(&runtime);
+            if ended.is_err() {
+                stop.cancel();
+            }
+            // Nobody listens any more when the process is about to end.
+            over.blocking_send(ended).unwrap_or_default();
+        })?;
+    }
+    // A feed that panics says nothing, and drops its end.
+    drop(over);
+    let mut redraw = tokio::time::interval(REDRAW);
+    let mut complete = true;
+    let mut failed = None;
+    while running > 0 {
+        tokio::select! {
+            _ = redraw.tick() => screen.draw(control),
+            ended = overs.recv() => {
+                running -= 1;
+                match ended {
+                    Some(Ok(whole)) => complete &= whole,
+                    Some(Err(error)) => {
+                        failed.get_or_insert(error);
+                    }
+                    None => bail!("a part of the replay ended by a panic"),
+                }
+            }
+            signal = signals.next() => match signal {
+                Said::Toggle => control.toggle(),
+                Said::Stop if control.stop.is_cancelled() => {
+                    drop(keyboard.take());
+                    // Nothing is kept of what happened since the state was saved last.
+                    std::process::exit(Exit::Interrupted.code().into());
+                }
+                Said::Stop => {
+                    tracing::info!("stopping when what is in flight is done; a second signal ends at once");
+                    control.stop.cancel();
+                }
+            },
+        }
+    }
+    keys_off.cancel();
+    screen.draw(control);
+    screen.clear();
+    drop(keyboard);
+    failed.map_or(Ok(complete), Err)
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .with_context(|| format!("cannot start the thread {name}"))?;
+    Ok(())
+}
+
+/// The figures, on the standard output and in the report.
+fn tell(options: &Options, control: &Control, began: u64, complete: bool) -> anyhow::Result<()> {
+    let standings: Vec<Standing> = control.watched.iter().map(Watched::standing).collect();
+    if let Some(path) = &options.report {
+        let report = json!({
+            "from": options.from.to_string(),
+            "spacing": format!("{:?}", options.spacing),
+            "speed": control.pace.clock().speed().to_string(),
+            "began": report::time(began),
+            "ended": report::time(now_us()),
+            "complete": complete,
+            "targets": control.watched.iter().map(report::target).collect::<Vec<_>>(),
+        });
+        std::fs::write(path, format!("{report:#}\n"))
+            .with_context(|| format!("cannot write the report {}", path.display()))?;
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    let paced = control.pace.clock().speed() != Speed::Unlimited
+        || standings
+            .iter()
+            .any(|it| it.timings.slip.max > Duration::ZERO);
+    report::table(&control.watched, paced, &mut out)?;
+    if !complete {
+        let hint = match &options.state {
+            Some(_) => "the same command goes on from here",
+            None => "without --state, the next run begins anew",
+        };
+        writeln!(out, "Stopped before the end; {hint}.")?;
+    }
+    out.flush()?;
+    let outside: u64 = standings.iter().map(|it| it.tally.outside).sum();
+    if complete && outside > 0 && standings.iter().all(|it| it.tally.read == 0) {
+        bail!(
+            "no exchange of {} lies between --from-time and --until-time",
+            options.from
+        );
+    }
+    Ok(())
+}
+
+fn exit(watched: &[Watched], complete: bool) -> Exit {
+    let dropped = watched
+        .iter()
+        .any(|it| it.standing().tally.all_dropped() > 0);
+    match (complete, dropped) {
+        (false, _) => Exit::Stopped,
+        (true, true) => Exit::Dropped,
+        (true, false) => Exit::Ok,
+    }
+}
+
+fn dry_run(options: &Options, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let mut opened = open(options, None)?;
+    let pace = Pace::new(options.spacing, options.speed);
+    let dry = Dry {
+        how: options.dry_run.unwrap_or(DryRun::Lines),
+        pace: &pace,
+        rewrite: &options.rewrite,
+        target: options.targets.first(),
+        window: opened.window,
+        limit: options.selection.limit,
+        anchor_dates: options.anchor_dates,
+    };
+    let printed = dry.run(opened.peeked, &mut *opened.source, out)?;
+    writeln!(
+        out,
+        "\nDry run: {} would be sent, {} not, {} are outside the window or the limit; nothing was sent.",
+        printed.sent, printed.not_sent, printed.outside
+    )?;
+    out.flush()?;
+    Ok(Exit::Ok.into())
+}
+
+/// What a signal wants.
+enum Said {
+    Stop,
+    Toggle,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    toggle: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            toggle: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn next(&mut self) -> Said {
+        tokio::select! {
+            _ = self.terminate.recv() => Said::Stop,
+            _ = self.interrupt.recv() => Said::Stop,
+            _ = self.toggle.recv() => Said::Toggle,
+        }
+    }
+}
+
+/// Unix time in microseconds.
+fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
+}
