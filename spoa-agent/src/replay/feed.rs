@@ -269,7 +269,7 @@ impl Feed {
             Event::Lost(lost) => {
                 self.parts.tally.lost = self.parts.tally.lost.saturating_add(lost.records);
                 tracing::error!(
-                    target = %self.parts.target, records = lost.records, from = lost.from.position, reason = ?lost.reason,
+                    to = %self.parts.target, records = lost.records, from = lost.from.position, reason = ?lost.reason,
                     "records of the journal are lost to this replay"
                 );
             }
@@ -280,7 +280,7 @@ impl Feed {
             }
             Event::Undecodable { position, why } => {
                 self.parts.tally.undecodable += 1;
-                tracing::warn!(target = %self.parts.target, position, why, "passed over: it is no exchange");
+                tracing::warn!(to = %self.parts.target, position, why, "passed over: it is no exchange");
             }
         }
         let is_limit = self

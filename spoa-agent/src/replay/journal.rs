@@ -30,12 +30,18 @@ impl JournalSource {
     /// # Errors
     /// When the directory is no journal, or cannot be read.
     pub fn open(dir: &Path, resumed: Option<CursorState>) -> anyhow::Result<Self> {
-        let segments = journal::list(dir)
-            .with_context(|| format!("cannot read the journal {}", dir.display()))?;
+        if !dir.is_dir() {
+            bail!("there is no such directory as {}", dir.display());
+        }
+        let segments = journal::list(dir).with_context(|| {
+            format!(
+                "{} is no journal; name the directory that journal.dir names, or a traffic log with file:PATH",
+                dir.display()
+            )
+        })?;
         let Some(oldest) = segments.first().map(|segment| segment.base) else {
             bail!(
-                "{} holds no segment of a journal; name the directory that journal.dir names, or a traffic log with \
-                 file:PATH",
+                "{} holds no exchange: there is nothing to replay",
                 dir.display()
             );
         };

@@ -283,7 +283,7 @@ fn saved(
         );
     }
     tracing::info!(
-        %target,
+        to = %target,
         done = saved.tally.finished(),
         "{}",
         if saved.finished {

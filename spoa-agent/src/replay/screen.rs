@@ -75,7 +75,7 @@ impl Screen {
             }
             if wants_log {
                 tracing::info!(
-                    target = %watched.target,
+                    to = %watched.target,
                     capture_time = time(standing.capture_us),
                     per_second = rate.round(),
                     lag_ms = u64::try_from(standing.lag.as_millis()).unwrap_or(u64::MAX),

@@ -25,6 +25,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+#[allow(unused_imports, reason = "not every test asks for everything")]
 pub(crate) use agent::{Agent, assert_ledger_balances};
 pub(crate) use origin::Origin;
 
