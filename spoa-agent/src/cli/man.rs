@@ -45,6 +45,7 @@ const SIGNALS: &[(&str, &str)] = &[
         "End in order: tell HAProxy, serve what is under way, save the cursors, sync the journal; at most \
          shutdown.deadline. A second one ends the agent at once; the journal then recovers at the next start.",
     ),
+    ("SIGUSR1", "Pauses and resumes a replay."),
     (
         "SIGPIPE",
         "Is ignored: a reader that goes away is not an error.",
@@ -64,6 +65,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "spoa-agent run --shadow-url https://shadow:9200",
         "Capture with the defaults, and mirror.",
+    ),
+    (
+        "spoa-agent replay --from journal:/srv/journal --to http://shadow:9200 --speed 8",
+        "Send what was captured to a cluster, eight times as fast.",
     ),
     (
         "spoa-agent journal cat --follow",

@@ -338,6 +338,7 @@ fn feed(
 }
 
 async fn replay(options: &Options, all: &MultiProgress) -> anyhow::Result<Exit> {
+    tracing::info!(from = %options.from, "reading ahead");
     let stop = CancellationToken::new();
     let pace = Arc::new(Pace::new(options.spacing, options.speed));
     let dir = options.state.as_deref().map(StateDir::open).transpose()?;

@@ -160,6 +160,9 @@ fn words<T: Ord>(standings: &[Standing], of: impl Fn(&Standing) -> Vec<T>) -> Ve
 }
 
 fn times(spread: &Spread) -> String {
+    if spread.count == 0 {
+        return "-".to_owned();
+    }
     [spread.p50, spread.p99, spread.p999, spread.max]
         .map(short)
         .join(" / ")

@@ -70,7 +70,7 @@ impl Screen {
                 .get_mut(number)
                 .map_or(0.0, |seen| seen.rate(&standing));
             if let Some(bar) = self.bars.as_ref().and_then(|bars| bars.targets.get(number)) {
-                bar.set_position(standing.progress.done);
+                bar.set_position(reached(&standing));
                 bar.set_message(line(&standing, rate));
             }
             if wants_log {
@@ -93,8 +93,13 @@ impl Screen {
     /// Leaves the terminal to what comes after.
     pub(super) fn clear(self) {
         if let Some(bars) = self.bars {
+            bars.head.finish_and_clear();
+            for bar in &bars.targets {
+                bar.finish_and_clear();
+            }
             // A terminal that has gone shows nothing anyway.
             bars.all.clear().unwrap_or_default();
+            bars.all.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 }
@@ -116,15 +121,18 @@ impl Bars {
             .unwrap_or(0);
         let bar = |(watched, name): (&super::Watched, &String)| {
             let progress = watched.standing().progress;
-            let bar = match progress.total {
-                Some(total) => ProgressBar::new(total)
-                    .with_style(style("{prefix} {bar:20} {percent:>3}%  {wide_msg}")),
-                None => {
-                    ProgressBar::no_length().with_style(style("{prefix} {bytes:>10}  {wide_msg}"))
-                }
+            let (bar, template) = match progress.total {
+                Some(total) => (
+                    ProgressBar::new(total),
+                    "{prefix} {bar:20} {percent:>3}%  {wide_msg}",
+                ),
+                None => (ProgressBar::no_length(), "{prefix} {bytes:>10}  {wide_msg}"),
             };
+            // Before it has anything to show: alone, it would draw by itself.
+            let bar = all.add(bar);
+            bar.set_style(style(template));
             bar.set_prefix(format!("{name:<width$}"));
-            all.add(bar)
+            bar
         };
         let targets = control.watched.iter().zip(&names).map(bar).collect();
         Self {
@@ -159,6 +167,13 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
+}
+
+/// About how many bytes of the source are done: what is read, less the share that still waits.
+fn reached(standing: &Standing) -> u64 {
+    let read = u128::from(standing.tally.read.max(1));
+    let bytes = u128::from(standing.progress.done) * u128::from(standing.tally.finished()) / read;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 fn head(control: &Control, keys: bool) -> String {

@@ -210,7 +210,7 @@ mod tests {
             exchange(2, 100, Some(110)),
             exchange(3, 10, Some(120)),
         ];
-        assert_eq!(all(&mut window, lines), [1, -1, 3, 2, -2, -3]);
+        assert_eq!(all(&mut window, lines), [1, -1, 2, 3, -2, -3]);
         assert_eq!(window.late(), 1);
     }
 
