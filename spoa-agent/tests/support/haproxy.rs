@@ -27,9 +27,14 @@ pub(crate) struct Haproxy {
 
 /// Options for this agent and this node: what a user would write, and a generous time limit.
 pub(crate) fn options(agent: &Agent, node: &Origin) -> Options {
+    options_to(agent, node.address())
+}
+
+/// The same, for a node that is no [`Origin`].
+pub(crate) fn options_to(agent: &Agent, node: SocketAddr) -> Options {
     Options {
         agent: agent.spop().parse().unwrap(),
-        nodes: vec![node.address().to_string().parse().unwrap()],
+        nodes: vec![node.to_string().parse().unwrap()],
         node_check: false,
         processing_timeout: GENEROUS,
         threads: Some(2),

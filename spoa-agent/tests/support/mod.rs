@@ -11,6 +11,7 @@
 pub(crate) mod agent;
 pub(crate) mod client;
 pub(crate) mod disk;
+pub(crate) mod engines;
 pub(crate) mod fake_haproxy;
 pub(crate) mod haproxy;
 pub(crate) mod http;
@@ -19,6 +20,7 @@ pub(crate) mod installed;
 pub(crate) mod journal;
 pub(crate) mod load;
 pub(crate) mod origin;
+pub(crate) mod workload;
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
