@@ -26,6 +26,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use exchange::Half;
 use haproxy_config::Hold;
 use serde_json::json;
 use support::engines::{self, Kind, Name, Pair, lend, report, wait_until_drained};
@@ -125,7 +126,7 @@ fn what_a_single_client_did_is_on_the_shadow() {
     assert_eq!(report.lost, 0);
     mirror.drain();
     assert!(pair.primary().contents().len() > 10);
-    pair.assert_equal();
+    pair.assert_equal(Some(&mirror.agent.journal_dir()));
 }
 
 #[test]
@@ -145,11 +146,11 @@ fn a_document_that_differs_is_found_and_named() {
             );
         }
     }
-    pair.assert_equal();
+    pair.assert_equal(None);
     let mut api = pair.shadow().api();
     let reordered = json!({"more": {"a": 2, "b": 1}, "n": 1});
     api.ok("PUT", "/hot-0/_doc/0?routing=r0", Some(&reordered));
-    pair.assert_equal();
+    pair.assert_equal(None);
     api.ok("PUT", "/hot-0/_doc/0?routing=r0", Some(&json!({"n": 2})));
     api.ok("DELETE", "/hot-0/_doc/1?routing=r1", None);
     // The same id with another routing value is another document.
@@ -166,10 +167,60 @@ fn a_document_that_differs_is_found_and_named() {
             "hot-0/2 routing r2"
         ]
     );
-    assert!(
-        report(&found)
-            .starts_with("4 documents differ: 2 are not on the shadow, 1 only there, 1 have")
-    );
+    let said = report(&found);
+    for part in [
+        "4 documents differ",
+        "1 have another",
+        "2 are not on",
+        "1 are only",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn every_write_that_the_primary_took_is_in_the_journal_of_an_agent_killed_three_times() {
+    let Some(pair) = lend(Kind::Elasticsearch, Kind::Elasticsearch) else {
+        return;
+    };
+    let mut mirror = Mirror::start(&pair, &[]);
+    let plan = Plan::new(&Options {
+        operations: 1500,
+        ..Options::default()
+    });
+    let report = mirror.run(plan, 3);
+    // Writes were held while the agent was away.
+    assert!(report.denied > 0, "{report}");
+    assert!(report.with_status(200..300) > 500, "{report}");
+    mirror.drain();
+    let journal = support::journal::halves(&mirror.agent.journal_dir());
+    let asked: BTreeSet<u64> = journal
+        .iter()
+        .filter_map(|half| match half {
+            Half::Request(request) => Some(&request.body.content),
+            _ => None,
+        })
+        .flat_map(|body| numbers(body))
+        .collect();
+    let primary = pair.primary().contents();
+    assert!(primary.len() > 100);
+    for (name, source) in &primary.documents {
+        let source: serde_json::Value = serde_json::from_str(source).unwrap();
+        let list = source["list"].as_array().into_iter().flatten();
+        for step in list.chain([&source["step"]]) {
+            let step = step.as_u64().unwrap();
+            assert!(
+                asked.contains(&step),
+                "{name}: the write {step} is not in the journal"
+            );
+        }
+    }
+}
+
+fn numbers(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes
+        .split(|byte| !byte.is_ascii_digit())
+        .filter_map(|digits| str::from_utf8(digits).ok()?.parse().ok())
 }
 
 /// Hot documents, many connections, `kills` of the agent; then both sides are the same.
@@ -191,7 +242,7 @@ fn converges(shadow: Kind, kills: usize, by_query: u64) {
     assert!(report.with_status(200..300) > 1000, "{report}");
     assert!(report.with_status(409..410) > 10, "{report}");
     mirror.drain();
-    pair.assert_equal();
+    pair.assert_equal(Some(&mirror.agent.journal_dir()));
 }
 
 #[test]
@@ -270,7 +321,7 @@ fn documents_whose_ids_the_primary_chose_have_the_same_ids_on_the_shadow() {
     assert_eq!(report.with_status(300..600), 0, "{report}");
     mirror.drain();
     assert_eq!(pair.primary().contents().len(), documents);
-    pair.assert_equal();
+    pair.assert_equal(Some(&mirror.agent.journal_dir()));
 }
 
 #[test]

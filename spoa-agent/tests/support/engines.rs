@@ -4,7 +4,7 @@
 //! [`lend`] gives it to one test at a time, empty. A node ends by itself when the process of the test
 //! does: its standard input ends then. Where the nodes are not installed, this says so, and fails where `CI=true`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use exchange::Half;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Client};
@@ -282,26 +283,41 @@ pub(crate) struct Difference {
     pub(crate) shadow: Option<String>,
 }
 
-/// How many there are of each kind, and the first ones in full.
+impl Difference {
+    /// 0: both sides have it; 1: the primary alone; 2: the shadow alone.
+    fn kind(&self) -> usize {
+        match (&self.primary, &self.shadow) {
+            (_, None) => 1,
+            (None, _) => 2,
+            _ => 0,
+        }
+    }
+}
+
+/// How many there are of each kind, and the first ones of each in full.
 pub(crate) fn report(differences: &[Difference]) -> String {
-    let count =
-        |wanted: fn(&Difference) -> bool| differences.iter().filter(|one| wanted(one)).count();
-    let mut out = format!(
-        "{} documents differ: {} are not on the shadow, {} only there, {} have another source\n",
-        differences.len(),
-        count(|one| one.shadow.is_none()),
-        count(|one| one.primary.is_none()),
-        count(|one| one.primary.is_some() && one.shadow.is_some()),
-    );
-    for one in differences.iter().take(10) {
-        let side = |source: &Option<String>| source.clone().unwrap_or_else(|| "-".to_owned());
-        let (primary, shadow) = (side(&one.primary), side(&one.shadow));
-        writeln!(
-            out,
-            "  {}\n    primary {primary}\n    shadow  {shadow}",
-            one.name
-        )
-        .unwrap();
+    let kinds = [
+        "have another source",
+        "are not on the shadow",
+        "are only there",
+    ];
+    let mut out = format!("{} documents differ\n", differences.len());
+    for (kind, name) in kinds.into_iter().enumerate() {
+        let found: Vec<_> = differences
+            .iter()
+            .filter(|one| one.kind() == kind)
+            .collect();
+        writeln!(out, "{} {name}", found.len()).unwrap();
+        for one in found.into_iter().take(4) {
+            let side = |source: &Option<String>| source.clone().unwrap_or_else(|| "-".to_owned());
+            let (primary, shadow) = (side(&one.primary), side(&one.shadow));
+            writeln!(
+                out,
+                "  {}\n    primary {primary}\n    shadow  {shadow}",
+                one.name
+            )
+            .unwrap();
+        }
     }
     out
 }
@@ -338,6 +354,59 @@ fn read_index(api: &mut Api, index: &str, documents: &mut BTreeMap<Name, String>
         total,
         "{index} was not read whole"
     );
+}
+
+/// The halves that name a document, in the order of the journal: `>` a request with its first bytes, `<` its response,
+/// with the numbers that join them, and those of the records.
+fn history(journal: &Path, name: &Name) -> String {
+    let in_path = format!("/{}/_", name.index);
+    let in_body = format!("\"{}\"", name.id);
+    let mut asked = HashMap::new();
+    let mut out = String::new();
+    for (record, half) in super::journal::halves(journal).into_iter().enumerate() {
+        match half {
+            Half::Request(request) => {
+                let (target, body) = (text(&request.target), text(&request.body.content));
+                let path = target.split('?').next().unwrap();
+                let is_its_path =
+                    path.contains(&in_path) && path.ends_with(&format!("/{}", name.id));
+                if !is_its_path && !body.contains(&in_body) {
+                    continue;
+                }
+                let number = asked.len();
+                asked.insert(request.id.clone(), number);
+                let at = body.find(&in_body).map_or(0, |at| at.saturating_sub(40));
+                let body: String = body.chars().skip(at).take(160).collect();
+                let method = text(&request.method);
+                writeln!(out, "  {record:6} > {number:3} {method} {target} {body:?}").unwrap();
+            }
+            Half::Response(response) => {
+                let Some(number) = asked.get(&response.id) else {
+                    continue;
+                };
+                let body = text(&response.body.content);
+                let at = body.find(&in_body).unwrap_or(0);
+                let body: String = body
+                    .get(at..)
+                    .unwrap_or_default()
+                    .chars()
+                    .take(200)
+                    .collect();
+                writeln!(
+                    out,
+                    "  {record:6} < {number:3} {} {body:?}",
+                    response.status
+                )
+                .unwrap();
+            }
+            Half::Gap(gap) => writeln!(out, "  {record:6}   gap: {}", gap.reason).unwrap(),
+        }
+    }
+    out
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// JSON in which every object has its keys in order.
@@ -435,9 +504,25 @@ impl Pair {
         primary.differences(&shadow)
     }
 
-    pub(crate) fn assert_equal(&self) {
+    /// `journal` tells what was asked for of some documents that differ.
+    pub(crate) fn assert_equal(&self, journal: Option<&Path>) {
         let differences = self.differences();
-        assert!(differences.is_empty(), "{}", report(&differences));
+        if differences.is_empty() {
+            return;
+        }
+        let mut out = report(&differences);
+        let mut worst: Vec<_> = differences.iter().collect();
+        worst.sort_by_key(|one| one.kind());
+        for (one, journal) in worst.into_iter().take(3).zip(journal.into_iter().cycle()) {
+            write!(
+                out,
+                "in the journal, of {}:\n{}",
+                one.name,
+                history(journal, &one.name)
+            )
+            .unwrap();
+        }
+        panic!("{out}");
     }
 }
 
