@@ -163,15 +163,15 @@ impl Plan {
         }
     }
 
-    /// `count` chains that page through [`INDICES`], each step on any connection; every second one by a point in time where
+    /// `count` chains that page through the documents of [`Plan::auto_ids`], each step on any connection; every second one by a point in time where
     /// the engine has them.
     pub(crate) fn contexts(seed: u64, connections: usize, count: usize, with_pit: bool) -> Self {
         let mut dice = Dice(seed);
         let chains = (0..count)
             .map(|number| {
-                let index = INDICES[number % INDICES.len()];
+                let index = INDICES[0];
                 let pages = 1 + dice.below(4);
-                let asks = match with_pit && number / 2 % 2 == 1 {
+                let asks = match with_pit && number % 2 == 1 {
                     true => pit(index, pages),
                     false => scroll(index, pages),
                 };
@@ -431,7 +431,7 @@ fn fill(ask: &Ask, known: &Known) -> Option<Request> {
             ))
         }
         Ask::Page { size } => {
-            let mut body = json!({"size": size, "sort": [{"step": {"order": "asc", "missing": 0}}], "pit": {"id": known.pit.as_str()?, "keep_alive": "2m"}});
+            let mut body = json!({"size": size, "sort": [{"n": "asc"}], "pit": {"id": known.pit.as_str()?, "keep_alive": "2m"}});
             if let Some(last) = answer["hits"]["hits"]
                 .as_array()
                 .and_then(|hits| hits.last())
