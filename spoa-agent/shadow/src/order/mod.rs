@@ -49,8 +49,8 @@
 //! * a search for writes, refreshes and barriers that were complete before it began, and a refresh for writes and
 //!   searches that were complete before it began: by the rule on anchors these stand before it.
 //!
-//! And a write, or a read with a sequence, waits for the *open* writes of its key that began before it was
-//! complete: theirs may be the smaller sequence. Open operations wait for nothing here; they end when the
+//! And a write, or a read with a sequence, waits for the *open* writes of its key that began before its
+//! anchor: theirs may be the smaller sequence. Open operations wait for nothing here; they end when the
 //! answer comes, or when the caller gives it up. So the first part in the line that is not done always can
 //! go, or is held by open operations alone; then [`Order::is_stuck`] may say so.
 //!
@@ -605,7 +605,7 @@ impl Order {
             }
         };
         self.insert(part, &entry, member.key, at, member.write, member.sequence);
-        self.join(part, *member, placing.complete, seen);
+        self.join(part, *member, entry.anchor, seen);
     }
 
     /// Takes those items out of a part that have the same key and stand before the one that goes in between,
@@ -627,6 +627,11 @@ impl Order {
         let Some(last) = last else {
             return false;
         };
+        // Sequences that fall within one bulk tell nothing.
+        let mut rest = origin.members.iter().skip(last + 1);
+        if !rest.any(|other| other.key == member.key) {
+            return false;
+        }
         // With those before it: the items of one key stay in their order.
         let mut taken_out = SmallVec::<[Member; 2]>::new();
         let mut at = 0;
@@ -640,7 +645,6 @@ impl Order {
         });
         origin.whole = false;
         let op = origin.op;
-        let complete = self.parts.op(op).map_or(0, |op| op.complete);
         let part = self.parts.add(op, entry.anchor);
         self.counters.splits += 1;
         for other in taken_out {
@@ -659,7 +663,7 @@ impl Order {
             let held = self
                 .keys
                 .get_mut(other.key)
-                .is_some_and(|queue| queue.hold_like(complete, entry.part, part));
+                .is_some_and(|queue| queue.hold_like(entry.anchor, entry.part, part));
             if held {
                 self.parts.block(part);
             }
@@ -700,10 +704,10 @@ impl Order {
     }
 
     /// Makes an item that has its place a member of its part. `seen`: it reads what a write before it wrote.
-    fn join(&mut self, part: PartId, member: Member, complete: u64, seen: bool) {
+    fn join(&mut self, part: PartId, member: Member, anchor: u64, seen: bool) {
         if let Some(queue) = self.keys.get_mut(member.key) {
             let holdable = member.write || member.sequence.is_some() && !seen;
-            if holdable && queue.hold(complete, part) {
+            if holdable && queue.hold(anchor, part) {
                 self.parts.block(part);
                 self.counters.held_for_open += 1;
             }

@@ -11,7 +11,8 @@ use super::parts::PartId;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) part: PartId,
-    /// The event that stands for its execution. Never falls along the queue.
+    /// The event that stands for its execution. Never falls along the queue, but for parts that were
+    /// taken before their turn came up.
     pub(super) anchor: u64,
     pub(super) write: bool,
     /// Several items of the part are on this key.
@@ -42,7 +43,7 @@ pub(super) struct Queue {
     free: usize,
     /// When the open writes began; rising.
     open: VecDeque<u64>,
-    /// Parts that wait for open writes, by when they were complete; rising.
+    /// Parts that wait for open writes, by their anchors; rising.
     held: VecDeque<(u64, PartId)>,
 }
 
@@ -81,24 +82,26 @@ impl Queue {
         }
     }
 
-    /// Holds a part until all writes are complete that are open now. `false`: there are none, or it is
-    /// held already.
-    pub(super) fn hold(&mut self, complete: u64, part: PartId) -> bool {
-        let hold = !self.open.is_empty() && self.held.back() != Some(&(complete, part));
+    /// Holds a part until all writes are complete that are open now and began before its anchor. `false`: there
+    /// are none, or it is held already.
+    pub(super) fn hold(&mut self, anchor: u64, part: PartId) -> bool {
+        if self.open.front().is_none_or(|begun| *begun > anchor) {
+            return false;
+        }
+        let at = self.held.partition_point(|(other, _)| *other <= anchor);
+        let known = at.checked_sub(1).and_then(|last| self.held.get(last));
+        let hold = known != Some(&(anchor, part));
         if hold {
-            self.held.push_back((complete, part));
+            self.held.insert(at, (anchor, part));
         }
         hold
     }
 
     /// Holds a new part as long as the one that it was taken out of, when that one is held.
-    pub(super) fn hold_like(&mut self, complete: u64, origin: PartId, part: PartId) -> bool {
-        let at = self
-            .held
-            .iter()
-            .position(|held| *held == (complete, origin));
+    pub(super) fn hold_like(&mut self, anchor: u64, origin: PartId, part: PartId) -> bool {
+        let at = self.held.iter().position(|held| *held == (anchor, origin));
         if let Some(at) = at {
-            self.held.insert(at, (complete, part));
+            self.held.insert(at, (anchor, part));
         }
         at.is_some()
     }
@@ -109,8 +112,8 @@ impl Queue {
 
     /// The next part that no open write holds any more.
     pub(super) fn release(&mut self) -> Option<PartId> {
-        let (complete, part) = *self.held.front()?;
-        if self.open.front().is_some_and(|begun| *begun < complete) {
+        let (anchor, part) = *self.held.front()?;
+        if self.open.front().is_some_and(|begun| *begun < anchor) {
             return None;
         }
         self.held.pop_front();

@@ -11,6 +11,7 @@
 
 mod cluster;
 mod history;
+mod rules;
 
 use history::{History, Weather, steps};
 use proptest::prelude::*;
