@@ -287,10 +287,10 @@ impl Order {
                 queue.end(open.begun);
             }
         }
-        match completed {
-            Completed::Apply(footprint) => self.apply(ticket, &open, complete, footprint),
-            Completed::Leave => self.sweeps.left(ticket),
+        if let Completed::Apply(footprint) = completed {
+            self.apply(ticket, &open, complete, footprint);
         }
+        self.sweeps.left(ticket);
         self.release(&open.keys);
         self.sweeps.ended(open.begun);
         self.give_memory_back();

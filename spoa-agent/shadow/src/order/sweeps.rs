@@ -285,7 +285,7 @@ impl Sweeps {
         });
     }
 
-    /// Nothing of the operation is sent, so if it is a sweep it takes in nothing.
+    /// The operation has ended, so if it was to be a sweep and is none, it takes in nothing.
     pub(super) fn left(&mut self, ticket: Ticket) {
         self.close(ticket);
     }
