@@ -15,7 +15,7 @@ pub type Name = Bytes;
 
 /// Something that can be touched and has no name here: a document, a token, a client connection. Two things may share a key; that
 /// costs parallelism and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub u64);
 
 /// Makes [`Key`]s. Seeded at random, so that nobody outside can choose ids that collide.

@@ -47,12 +47,6 @@ pub(super) struct Queue {
     held: VecDeque<(u64, PartId)>,
 }
 
-impl Default for Key {
-    fn default() -> Self {
-        Self(0)
-    }
-}
-
 impl Queue {
     pub(super) fn is_idle(&self) -> bool {
         self.entries.is_empty() && self.open.is_empty()
@@ -198,7 +192,6 @@ impl Queue {
         taken: impl Fn(PartId) -> bool,
         blocked: &mut Vec<PartId>,
     ) {
-        let mut at = at;
         if let Some(before) = at.checked_sub(1).and_then(|at| self.entries.get_mut(at))
             && before.part == entry.part
         {
@@ -207,7 +200,9 @@ impl Queue {
             join(before, &entry);
             return;
         }
-        for from in at..self.free {
+        let first = at;
+        let mut at = at;
+        for from in first..self.free {
             if self
                 .entries
                 .get(from)

@@ -171,15 +171,14 @@ impl Sweeps {
     }
 
     fn remember(&mut self, ticket: Ticket, complete: u64, touch: &Touch) {
-        if !self.recent.contains_key(&touch.index) {
-            if self.recent.len() >= self.memory.indices {
-                self.forgotten = Some(complete);
-                return;
-            }
-            self.recent
-                .insert(detached(&touch.index), Recent::default());
-        }
         let Some(recent) = self.recent.get_mut(&touch.index) else {
+            if self.recent.len() < self.memory.indices {
+                self.recent
+                    .insert(detached(&touch.index), Recent::default());
+                self.remember(ticket, complete, touch);
+            } else {
+                self.forgotten = Some(complete);
+            }
             return;
         };
         let full = recent.writes.len() >= self.memory.writes_per_index

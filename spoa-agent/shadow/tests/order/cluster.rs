@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use exchange::operation::answer::Sequence;
 
 /// Which indices there are.
-pub const INDICES: [&str; 3] = ["a1", "a2", "b1"];
+pub(crate) const INDICES: [&str; 3] = ["a1", "a2", "b1"];
 
 /// An index and a document in it.
-pub type Id = (usize, u32);
+pub(crate) type Id = (usize, u32);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Write {
+pub(crate) enum Write {
     /// The document is this number.
     Index,
     /// This number is added to the document, if there is one.
@@ -21,7 +21,7 @@ pub enum Write {
 
 /// What an operation on whole indices does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sweeping {
+pub(crate) enum Sweeping {
     /// Adds the number to each document.
     Mark,
     /// Deletes the indices. They count their writes anew.
@@ -38,7 +38,7 @@ struct Index {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     indices: [Index; INDICES.len()],
 }
 
@@ -46,7 +46,7 @@ const ZERO: Sequence = Sequence { term: 1, number: 0 };
 
 impl Cluster {
     /// Writes a document, unless there is nothing to add to.
-    pub fn write(
+    pub(crate) fn write(
         &mut self,
         (index, id): Id,
         write: &Write,
@@ -81,11 +81,11 @@ impl Cluster {
         Some(sequence)
     }
 
-    pub fn get(&self, (index, id): Id) -> Option<(Vec<u32>, Sequence)> {
+    pub(crate) fn get(&self, (index, id): Id) -> Option<(Vec<u32>, Sequence)> {
         self.indices[index].documents.get(&id).cloned()
     }
 
-    pub fn refresh(&mut self, indices: &[usize]) {
+    pub(crate) fn refresh(&mut self, indices: &[usize]) {
         for index in indices {
             let index = &mut self.indices[*index];
             let contents = index.documents.iter();
@@ -95,7 +95,7 @@ impl Cluster {
         }
     }
 
-    pub fn sweep(&mut self, indices: &[usize], sweeping: Sweeping, number: u32) {
+    pub(crate) fn sweep(&mut self, indices: &[usize], sweeping: Sweeping, number: u32) {
         for at in indices {
             if sweeping == Sweeping::Drop {
                 self.indices[*at] = Index::default();
@@ -120,7 +120,7 @@ impl Cluster {
     }
 
     /// All documents.
-    pub fn contents(&self) -> BTreeMap<Id, Vec<u32>> {
+    pub(crate) fn contents(&self) -> BTreeMap<Id, Vec<u32>> {
         let mut all = BTreeMap::new();
         for (at, index) in self.indices.iter().enumerate() {
             for (id, (content, _)) in &index.documents {

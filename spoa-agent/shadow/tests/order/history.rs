@@ -8,13 +8,13 @@ use exchange::operation::Access;
 use exchange::operation::answer::Sequence;
 use proptest::prelude::*;
 use shadow::order::{
-    Completed, Footprint, Items, Key, Level, Memory, Of, Order, Scope, Sweep, Touch, Unit,
+    Completed, Counters, Footprint, Items, Key, Level, Memory, Of, Order, Scope, Sweep, Touch, Unit,
 };
 
 use crate::cluster::{Cluster, INDICES, Id, Sweeping, Write};
 
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     Write {
         items: Vec<(Id, Write)>,
         refresh: bool,
@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Where {
+pub(crate) enum Where {
     Index(usize),
     Pattern,
     All,
@@ -62,7 +62,7 @@ impl Where {
 }
 
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// The client sends this, if it is not waiting for an answer.
     Begin(usize, Kind),
     /// The primary does the next item of what the client sent.
@@ -83,18 +83,18 @@ pub enum Step {
 
 /// What may happen in a history.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    pub clients: usize,
-    pub documents: u32,
-    pub lost: bool,
-    pub sweeps: bool,
+pub(crate) struct Weather {
+    pub(crate) clients: usize,
+    pub(crate) documents: u32,
+    pub(crate) lost: bool,
+    pub(crate) sweeps: bool,
 }
 
-pub fn steps(weather: Weather) -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps(weather: Weather) -> impl Strategy<Value = Vec<Step>> {
     let clients = 0..weather.clients;
     let step = prop_oneof![
         8 => (clients.clone(), kind(weather)).prop_map(|(client, kind)| Step::Begin(client, kind)),
-        10 => clients.clone().prop_map(Step::Execute),
+        16 => clients.clone().prop_map(Step::Execute),
         8 => (clients.clone(), prop::bool::weighted(if weather.lost { 0.1 } else { 0.0 }))
             .prop_map(|(client, lost)| Step::Answer(client, lost)),
         1 => clients.prop_map(Step::Refuse),
@@ -104,7 +104,7 @@ pub fn steps(weather: Weather) -> impl Strategy<Value = Vec<Step>> {
         5 => (0_usize..8).prop_map(Step::Done),
         if weather.lost { 1 } else { 0 } => Just(Step::Release),
     ];
-    prop::collection::vec(step, 0..160)
+    prop::collection::vec(step, 0..240)
 }
 
 fn kind(weather: Weather) -> impl Strategy<Value = Kind> {
@@ -355,7 +355,7 @@ struct Flight {
 }
 
 /// A whole run.
-pub struct History {
+pub(crate) struct History {
     order: Order,
     event: u64,
     operations: Vec<Operation>,
@@ -364,13 +364,12 @@ pub struct History {
     primary: Cluster,
     shadow: Cluster,
     flights: Vec<Flight>,
-    pub ambiguous: BTreeSet<Id>,
-    pub told: usize,
-    pub released: bool,
+    pub(crate) ambiguous: BTreeSet<Id>,
+    pub(crate) told: usize,
 }
 
 impl History {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             order: Order::new(Level::Causal, Memory::default()),
             event: 0,
@@ -382,11 +381,10 @@ impl History {
             flights: Vec::new(),
             ambiguous: BTreeSet::new(),
             told: 0,
-            released: false,
         }
     }
 
-    pub fn step(&mut self, step: &Step) {
+    pub(crate) fn step(&mut self, step: &Step) {
         match step {
             Step::Begin(client, kind) => self.begin(*client, kind.clone()),
             Step::Execute(client) => self.execute(*client),
@@ -530,7 +528,6 @@ impl History {
                 self.order.release_oldest().is_some(),
                 "stuck, and nothing holds"
             );
-            self.released = true;
         }
     }
 
@@ -675,14 +672,14 @@ impl History {
     }
 
     /// Everything ends.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         let open: Vec<usize> = self.clients.keys().copied().collect();
         for client in open {
             self.answer(client, false);
             self.note_ambiguous();
         }
         loop {
-            while self.take(usize::from(self.flights.len() % 2 == 0)) {}
+            while self.take(usize::from(self.flights.len().is_multiple_of(2))) {}
             if self.flights.is_empty() {
                 break;
             }
@@ -691,7 +688,7 @@ impl History {
     }
 
     /// Nothing is lost and nothing is left.
-    pub fn check_nothing_left(&self) {
+    pub(crate) fn check_nothing_left(&self) {
         let counters = self.order.counters();
         assert!(
             self.order.is_empty(),
@@ -719,7 +716,7 @@ impl History {
     }
 
     /// The documents are those of the primary.
-    pub fn check_documents(&self) {
+    pub(crate) fn check_documents(&self) {
         let (mut primary, mut shadow) = (self.primary.contents(), self.shadow.contents());
         primary.retain(|id, _| !self.ambiguous.contains(id));
         shadow.retain(|id, _| !self.ambiguous.contains(id));
@@ -727,7 +724,7 @@ impl History {
     }
 
     /// What a client read by id, it read on the shadow too.
-    pub fn check_reads(&self) -> usize {
+    pub(crate) fn check_reads(&self) -> usize {
         let mut checked = 0;
         for read in &self.operations {
             let (Kind::Get(id), Some(_)) = (&read.kind, &read.applied) else {
@@ -759,8 +756,8 @@ impl History {
         })
     }
 
-    pub const fn order(&self) -> &Order {
-        &self.order
+    pub(crate) fn counters(&self) -> Counters {
+        self.order.counters()
     }
 }
 

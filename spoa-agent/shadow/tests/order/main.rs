@@ -15,6 +15,8 @@ mod rules;
 
 use history::{History, Weather, steps};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 const CALM: Weather = Weather {
     clients: 6,
@@ -75,4 +77,25 @@ proptest! {
         history.check_nothing_left();
         history.check_documents();
     }
+}
+
+/// The laws above would hold in an empty world too.
+#[test]
+fn the_histories_have_inversions_splits_holds_and_reads_in_them() {
+    let mut runner = TestRunner::deterministic();
+    let steps = steps(CALM);
+    let (mut inversions, mut splits, mut held, mut reads) = (0, 0, 0, 0);
+    for _ in 0..100 {
+        let history = run(&steps.new_tree(&mut runner).unwrap().current());
+        let counters = history.counters();
+        inversions += counters.inversions;
+        splits += counters.splits;
+        held += counters.held_for_open;
+        reads += history.check_reads();
+    }
+    let seen = (inversions, splits, held, reads);
+    assert!(
+        inversions > 50 && splits > 10 && held > 100 && reads > 100,
+        "{seen:?}"
+    );
 }
