@@ -85,7 +85,7 @@ fn the_histories_have_inversions_splits_holds_and_reads_in_them() {
     let mut runner = TestRunner::deterministic();
     let steps = steps(CALM);
     let (mut inversions, mut splits, mut held, mut reads) = (0, 0, 0, 0);
-    for _ in 0..100 {
+    for _ in 0..200 {
         let history = run(&steps.new_tree(&mut runner).unwrap().current());
         let counters = history.counters();
         inversions += counters.inversions;
