@@ -13,6 +13,7 @@
 //! What can live without sockets or files is in crates of its own: `spop-codec`, `exchange`, `journal`,
 //! `shadow`, and `haproxy-config`.
 
+pub mod ambiguous;
 pub mod capture;
 pub mod cli;
 pub mod config;

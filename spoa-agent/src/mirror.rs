@@ -1,13 +1,19 @@
 //! The follower that hands exchanges to the shadow engine, and tells the journal's cursor what became
 //! of them. How they are sent is the crate `shadow`'s business.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use exchange::Pair;
 use journal::Entry;
 use parking_lot::Mutex;
-use shadow::{Counters, Dropped, Engine, Outcome, Outcomes};
+use shadow::{Counters, Doubtful, Dropped, Engine, Outcome, Outcomes};
 use tokio::runtime::Handle;
+
+use crate::ambiguous::AmbiguousList;
+use crate::dead_letter::DeadLetters;
+use crate::pair_log::{Keep, Kept};
 
 use crate::follower::{Fate, Follower};
 use crate::telemetry::metrics::{ShadowMetrics, StatusClass};
@@ -20,12 +26,20 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Of the time that the shutdown leaves, what is kept for saving the cursor.
 const SAVING: Duration = Duration::from_millis(200);
 
-/// What the engine's tasks have told, until the follower's thread takes it.
+/// What the engine's tasks have told, until the follower's thread takes it: in the order in which they told it,
+/// so that what is kept of an exchange is kept before the exchange counts as done.
 #[derive(Debug)]
 pub struct Results {
-    ended: Mutex<Vec<(u64, Fate)>>,
+    told: Mutex<VecDeque<Told>>,
     metrics: ShadowMetrics,
     incomplete: Throttle,
+}
+
+#[derive(Debug)]
+enum Told {
+    Done(u64, Fate),
+    Pair(Box<Pair>),
+    Ambiguous(Doubtful),
 }
 
 impl Results {
@@ -33,7 +47,7 @@ impl Results {
     #[must_use]
     pub fn new(metrics: ShadowMetrics) -> Arc<Self> {
         Arc::new(Self {
-            ended: Mutex::new(Vec::new()),
+            told: Mutex::default(),
             metrics,
             incomplete: Throttle::default(),
         })
@@ -55,7 +69,15 @@ impl Outcomes for Results {
                 Fate::Dropped((*reason).into())
             }
         };
-        self.ended.lock().push((position, fate));
+        self.told.lock().push_back(Told::Done(position, fate));
+    }
+
+    fn doubtful(&self, doubt: &Doubtful) {
+        self.told.lock().push_back(Told::Ambiguous(doubt.clone()));
+    }
+
+    fn pair(&self, pair: Box<Pair>) {
+        self.told.lock().push_back(Told::Pair(pair));
     }
 }
 
@@ -76,22 +98,40 @@ impl Results {
     }
 }
 
+/// Where the mirror keeps what it learns.
+#[derive(Debug)]
+pub struct Keeping {
+    /// Pairs, when they are wanted.
+    pub pairs: Option<Keep>,
+    /// What was given up.
+    pub letters: DeadLetters,
+    /// What may differ.
+    pub ambiguous: Arc<AmbiguousList>,
+}
+
 /// The follower of the shadow.
 #[derive(Debug)]
 pub struct Mirror {
     follower: Follower,
     engine: Engine,
     results: Arc<Results>,
+    keeping: Keeping,
 }
 
 impl Mirror {
     /// A mirror that tells `results`' fates to the follower's cursor.
     #[must_use]
-    pub const fn new(follower: Follower, engine: Engine, results: Arc<Results>) -> Self {
+    pub const fn new(
+        follower: Follower,
+        engine: Engine,
+        results: Arc<Results>,
+        keeping: Keeping,
+    ) -> Self {
         Self {
             follower,
             engine,
             results,
+            keeping,
         }
     }
 
@@ -106,10 +146,14 @@ impl Mirror {
         loop {
             let entry = self.follower.read();
             let idle = entry.is_none();
-            if let Some(Entry::Exchange(exchange)) = entry
-                && !self.offer(runtime, Arc::new(exchange))
-            {
-                break;
+            match entry {
+                Some(Entry::Begun { position, request }) => self.engine.begun(position, &request),
+                Some(Entry::Exchange(exchange)) => {
+                    if !self.offer(runtime, Arc::new(exchange)) {
+                        break;
+                    }
+                }
+                _ => {}
             }
             self.housekeep();
             if !idle {
@@ -152,19 +196,39 @@ impl Mirror {
         self.follower.publish();
         if self.follower.wants_saving() {
             self.follower.save();
+            self.engine.saved(self.follower.low());
         }
     }
 
+    /// Keeps what the engine told, and then counts it as done. What the journal has no room for waits, with
+    /// all that was told after it.
     fn collect(&mut self) {
-        let ended = {
-            let mut ended = self.results.ended.lock();
-            if ended.is_empty() {
+        loop {
+            let Some(told) = self.results.told.lock().pop_front() else {
                 return;
+            };
+            match told {
+                Told::Done(position, fate) => self.follower.done(position, fate),
+                Told::Ambiguous(doubt) => self.keeping.ambiguous.add(&doubt),
+                Told::Pair(pair) => {
+                    if let Some(pair) = self.keep(pair) {
+                        self.results.told.lock().push_front(Told::Pair(pair));
+                        return;
+                    }
+                }
             }
-            std::mem::take(&mut *ended)
-        };
-        for (position, fate) in ended {
-            self.follower.done(position, fate);
+        }
+    }
+
+    /// Returns the pair when it has to wait.
+    fn keep(&self, pair: Box<Pair>) -> Option<Box<Pair>> {
+        if pair.dropped.is_some() {
+            // A failure is counted and logged there; the exchange is lost either way.
+            drop(self.keeping.letters.append(&pair));
+        }
+        match self.keeping.pairs.as_ref()?.keep(pair) {
+            Kept::Later(pair) => Some(pair),
+            Kept::Kept | Kept::Lost => None,
         }
     }
 

@@ -64,7 +64,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
             .collect();
-        let rules = Rules::parse(&shown.join("\n"), APIS).unwrap();
+        let rules = Rules::parse(&shown.join("\n"), &[]).unwrap();
         assert_eq!((rules.len(), rules.warnings()), (4, vec![]));
         assert_eq!(rules.renamed(b"logs-1").as_ref(), b"copy-logs-1");
     }

@@ -26,12 +26,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::ambiguous::AmbiguousList;
 use crate::capture::Capture;
 use crate::config::{self, AckLevel, Begin, Config, PairsTo, WhenFull};
+use crate::dead_letter::DeadLetters;
 use crate::follower::{Follower, Until, Watched};
 use crate::line_log::Rotation;
-use crate::mirror::{Mirror, Results};
-use crate::pair_log::{self, PairLog, Pairs};
+use crate::mirror::{Keeping, Mirror, Results};
+use crate::pair_log::{self, Keep, PairLog, Pairs};
 use crate::reload::{self, Reload};
 use crate::server::{Ability, Limits, Listener, Server, ability};
 use crate::telemetry::admin::{Admin, Sources};
@@ -42,6 +44,8 @@ use crate::telemetry::metrics::{
 use crate::telemetry::sd_notify::Notifier;
 use crate::traffic_log::{self, Exchanges, TrafficLog};
 
+/// What the shadow's engine must not forget over a kill, in the journal's directory.
+const NOTES: &str = "shadow-notes";
 /// Exit code after a second signal: the shell's code for SIGINT.
 const INTERRUPTED: u8 = 130;
 /// Exit code when the deadline of the shutdown passed.
@@ -326,6 +330,7 @@ fn follower(
     let pairing = PairingOptions {
         deadline: config.pairing.deadline,
         max_open_bytes: config.pairing.max_bytes,
+        announce: name == Name::Shadow,
         want: match name {
             Name::PairLog => Want::Pairs,
             Name::Shadow | Name::TrafficLog => Want::Exchanges,
@@ -428,7 +433,7 @@ fn mirror(
     let Some(url) = &written.url else {
         return Ok(None);
     };
-    let engine = engine_config(written, url.clone(), reload.identity(), reload.rules())?;
+    let mut engine = engine_config(written, url.clone(), reload.identity(), reload.rules())?;
     let begin = match written.begin {
         Begin::Now => Start::Latest,
         Begin::Oldest => Start::Oldest,
@@ -443,8 +448,18 @@ fn mirror(
         watched,
     )?;
     let results = Results::new(metrics.shadow.clone());
+    engine.name = url.to_string();
+    engine.pairs = written.pairs == PairsTo::Journal;
+    engine.limits.keep = written.pair_body_limit;
+    engine.notes = Some(config.journal.dir.join(NOTES));
+    engine.resumed = follower.is_resumed();
     let engine = Engine::start(engine, results.clone())?;
-    Ok(Some(Mirror::new(follower, engine, results)))
+    let keeping = Keeping {
+        pairs: Keep::configured(config, journal, metrics.pairs.clone()),
+        letters: DeadLetters::configured(config, metrics.dead_letters.clone())?,
+        ambiguous: Arc::new(AmbiguousList::open(&config.journal.dir)?),
+    };
+    Ok(Some(Mirror::new(follower, engine, results, keeping)))
 }
 
 /// What an engine has to know that sends to `url` on its own, with the rules and credentials of the
@@ -457,7 +472,10 @@ pub(crate) fn lone_engine_config(
         url: Some(url.clone()),
         ..written.clone()
     };
-    let reload = Reload::open(&written, Metrics::register(&mut Registry::default()).reloads)?;
+    let reload = Reload::open(
+        &written,
+        Metrics::register(&mut Registry::default()).reloads,
+    )?;
     engine_config(&written, url, reload.identity(), reload.rules())
 }
 
@@ -481,6 +499,8 @@ fn engine_config(
         ..Rewrite::default()
     };
     engine.rules = rules;
+    engine.order = written.order;
+    engine.policy.refused = written.refused;
     engine.connections = written.connections;
     engine.timeouts.connect = written.connect_timeout;
     engine.timeouts.response = written.response_timeout;

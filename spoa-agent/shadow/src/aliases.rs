@@ -50,7 +50,9 @@ impl Aliases {
 
     fn knows(&self, name: &Bytes, index: &Bytes) -> bool {
         let names = self.names.read();
-        names.get(name).is_some_and(|indices| indices.contains(index))
+        names
+            .get(name)
+            .is_some_and(|indices| indices.contains(index))
     }
 }
 
@@ -66,7 +68,10 @@ mod tests {
         aliases.learn(&alias, &one);
         aliases.learn(&one, &one);
         assert_eq!(aliases.resolve(&alias), one);
-        assert_eq!(aliases.expand(&[alias.clone()]), [alias.clone(), one.clone()]);
+        assert_eq!(
+            aliases.expand(&[alias.clone()]),
+            [alias.clone(), one.clone()]
+        );
         // An alias of two indices is no index; what it covers is both.
         aliases.learn(&alias, &two);
         assert_eq!(aliases.resolve(&alias), alias);

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::Outcome;
 use crate::health::{Gate, Health};
 use crate::job::{InHand, Job, Trouble, TroubleKind};
 use crate::order::{Completed, Footprint, Order};
 use crate::pace::Pace;
-use crate::Outcome;
 
 /// How much the engine holds at most: waiting, in flight, and between attempts.
 #[derive(Clone, Copy, Debug)]
@@ -590,7 +590,13 @@ mod tests {
     }
 
     /// The attempt failed.
-    fn fail(dispatch: &mut Dispatch, job: Job, trouble: Trouble, began: Instant, now: Instant) -> Option<Job> {
+    fn fail(
+        dispatch: &mut Dispatch,
+        job: Job,
+        trouble: Trouble,
+        began: Instant,
+        now: Instant,
+    ) -> Option<Job> {
         let given_up = dispatch.troubled(job, trouble, began, now, 0);
         dispatch.rest();
         given_up

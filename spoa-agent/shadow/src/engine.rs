@@ -9,8 +9,8 @@
 //! everything waits. See `health.rs` for how a dead target is told from a request that no target
 //! can take, `dispatch.rs` for what waits where, and `worker.rs` for how one request is sent.
 
-use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -525,7 +525,9 @@ impl Shared {
     fn moment(&self, exchange: &Exchange) -> Duration {
         let number = self.counters.offered.load(Ordering::Relaxed);
         let pace = self.pace.as_ref();
-        pace.map_or(Duration::ZERO, |pace| pace.moment(exchange.time_us(), number))
+        pace.map_or(Duration::ZERO, |pace| {
+            pace.moment(exchange.time_us(), number)
+        })
     }
 
     /// A write that cannot be sent leaves its documents in doubt.

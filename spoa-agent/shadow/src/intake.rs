@@ -34,7 +34,12 @@ impl Intake {
     }
 
     /// What a request touches that has no answer yet.
-    pub(crate) fn begun(&self, request: &Request, operation: &Operation, asked: &Asked) -> Footprint {
+    pub(crate) fn begun(
+        &self,
+        request: &Request,
+        operation: &Operation,
+        asked: &Asked,
+    ) -> Footprint {
         match self.level {
             Level::None => Footprint::default(),
             Level::Connection => self.connection(request),
@@ -70,7 +75,11 @@ impl Intake {
     }
 
     /// The key of a document that the primary answered for.
-    pub(crate) fn document_key(&self, document: &Document, answered: Option<&Answered>) -> Option<Key> {
+    pub(crate) fn document_key(
+        &self,
+        document: &Document,
+        answered: Option<&Answered>,
+    ) -> Option<Key> {
         let id = answered
             .and_then(|answered| answered.id.as_ref())
             .or(document.id.as_ref())?;
@@ -78,7 +87,12 @@ impl Intake {
         Some(self.keys.document(&index, document.routing.as_deref(), id))
     }
 
-    fn touches(&self, operation: &Operation, answer: &Answer, applied: Option<&[u32]>) -> Vec<Touch> {
+    fn touches(
+        &self,
+        operation: &Operation,
+        answer: &Answer,
+        applied: Option<&[u32]>,
+    ) -> Vec<Touch> {
         let answered: &[Answered] = match answer {
             Answer::Documents(answered) => answered,
             Answer::Status | Answer::Unknown => &[],
@@ -96,7 +110,12 @@ impl Intake {
         }
     }
 
-    fn touch(&self, item: usize, document: &Document, answered: Option<&Answered>) -> Option<Touch> {
+    fn touch(
+        &self,
+        item: usize,
+        document: &Document,
+        answered: Option<&Answered>,
+    ) -> Option<Touch> {
         Some(Touch {
             index: self.index(document, answered),
             key: self.document_key(document, answered)?,
@@ -120,7 +139,12 @@ impl Intake {
         }
     }
 
-    fn footprint(&self, operation: &Operation, documents: Vec<Touch>, tokens: &[tokens::Key]) -> Footprint {
+    fn footprint(
+        &self,
+        operation: &Operation,
+        documents: Vec<Touch>,
+        tokens: &[tokens::Key],
+    ) -> Footprint {
         let access = |write: bool| if write { Access::Write } else { Access::Read };
         Footprint {
             access: operation.access,

@@ -12,8 +12,8 @@ use exchange::operation::answer::Answer;
 use tokio::time::Instant;
 
 use crate::health::Doubt;
-use crate::order::UnitId;
 use crate::order::Items;
+use crate::order::UnitId;
 use crate::plan;
 use crate::resolve::DocumentName;
 use crate::tokens::{Asked, Told};

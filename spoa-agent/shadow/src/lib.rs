@@ -21,8 +21,8 @@
 //! done it; [`Delivered::attempts`] says so. Why that leaves the same documents is told in [`plan`]; `notes`
 //! keeps over a kill what that needs ([`memory`]), `settle` lets the target finish first.
 
-pub mod anchor;
 mod aliases;
+pub mod anchor;
 mod cell;
 pub mod change;
 pub mod counters;

@@ -52,7 +52,10 @@ impl Names {
             Of::Item(ticket, item) => {
                 let recent = self.recent.lock();
                 let name = recent.names.get(&(*ticket, *item));
-                (*ticket, name.map_or(Subject::Operation, |name| Subject::Document(name.clone())))
+                (
+                    *ticket,
+                    name.map_or(Subject::Operation, |name| Subject::Document(name.clone())),
+                )
             }
             Of::Operation(ticket) => (*ticket, Subject::Operation),
             Of::Index(name) => (found.by, Subject::Index(name.clone())),
@@ -111,7 +114,10 @@ impl Names {
         let whole = match operation.indices.names.as_slice() {
             _ if !operation.documents.is_empty() => Vec::new(),
             [] => vec![Subject::Operation],
-            names => names.iter().map(|name| Subject::Index(copy(name))).collect(),
+            names => names
+                .iter()
+                .map(|name| Subject::Index(copy(name)))
+                .collect(),
         };
         named
             .chain(whole)

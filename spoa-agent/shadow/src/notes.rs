@@ -208,7 +208,10 @@ mod tests {
             (item(7, 1), Before::Document(DocumentState::Version(4))),
             (whole, Before::Indices(1234)),
         ];
-        Notes::open(Some(&path), limits).unwrap().note(&noted).unwrap();
+        Notes::open(Some(&path), limits)
+            .unwrap()
+            .note(&noted)
+            .unwrap();
 
         let notes = Notes::open(Some(&path), limits).unwrap();
         for (what, before) in noted {

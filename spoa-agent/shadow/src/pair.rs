@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use exchange::{Body, Exchange, Extent, Header, Headers, Pair, Request, Response, Rewritten, Sending, Timers, Word};
+use exchange::{
+    Body, Exchange, Extent, Header, Headers, Pair, Request, Response, Rewritten, Sending, Timers,
+    Word,
+};
 
 use crate::{Answer, Change, Dropped, Target, Timing};
 
@@ -148,9 +151,7 @@ fn owned(headers: &Headers) -> Headers {
 
 /// What was read beyond the limit, or did not come, is missing.
 fn body(answer: &Answer) -> Body {
-    let off = answer
-        .body_length
-        .saturating_sub(answer.body.len() as u64);
+    let off = answer.body_length.saturating_sub(answer.body.len() as u64);
     let missing = answer.whole.then_some(off);
     let extent = match (missing, answer.body.is_empty()) {
         (Some(0), _) => Extent::Whole,
@@ -257,7 +258,10 @@ mod tests {
         assert_eq!(pair.sending.first_byte_us, Some(8000));
         let shadow = pair.shadow.unwrap();
         assert_eq!((shadow.id, shadow.status), (Bytes::from_static(b"a"), 409));
-        assert_eq!((&shadow.version[..], &shadow.server[..]), (&b"1.1"[..], &b"shadow:9200"[..]));
+        assert_eq!(
+            (&shadow.version[..], &shadow.server[..]),
+            (&b"1.1"[..], &b"shadow:9200"[..])
+        );
         assert_eq!(shadow.headers.get("set-cookie"), Some(&b"a=b"[..]));
         assert_eq!(shadow.request_time_us, Some(41_000));
         assert_eq!(
@@ -270,7 +274,13 @@ mod tests {
     #[test]
     fn an_answer_that_was_kept_in_part_is_never_whole() {
         let sent = captured().request.unwrap();
-        let extent = |answer: Answer| pair_of(&sent, Some(&answer), None).shadow.unwrap().body.extent;
+        let extent = |answer: Answer| {
+            pair_of(&sent, Some(&answer), None)
+                .shadow
+                .unwrap()
+                .body
+                .extent
+        };
         let cut = |missing| Extent::Cut { missing };
         assert_eq!(extent(answer(b"ab", 10, true)), cut(Some(8)));
         assert_eq!(extent(answer(b"ab", 10, false)), cut(None));

@@ -52,8 +52,7 @@ pub(crate) fn read(status: u16, body: &[u8]) -> Result<Found, NoAnswer> {
     if !matches!(status, 200 | 404) {
         return Err(NoAnswer::Status(status));
     }
-    let answer: GetAnswer<'_> =
-        serde_json::from_slice(body).map_err(|_| NoAnswer::Unreadable)?;
+    let answer: GetAnswer<'_> = serde_json::from_slice(body).map_err(|_| NoAnswer::Unreadable)?;
     match answer {
         GetAnswer {
             found: true,
@@ -160,7 +159,8 @@ mod tests {
 
     #[test]
     fn the_shadow_gets_the_source_byte_for_byte_or_a_delete() {
-        let body = br#"{"_index":"logs","_id":"1","_version":3,"_seq_no":7,"_primary_term":2,"found":true,
+        let body =
+            br#"{"_index":"logs","_id":"1","_version":3,"_seq_no":7,"_primary_term":2,"found":true,
             "_source": {"b":1.0,  "a":[1,2]}}"#;
         let found = read(200, body).unwrap();
         let Found::At { sequence, .. } = &found else {
@@ -168,7 +168,10 @@ mod tests {
         };
         assert_eq!((sequence.term, sequence.number), (2, 7));
         let request = put(&name(), &found);
-        assert_eq!((&*request.method, &*request.body.content), (&b"PUT"[..], &br#"{"b":1.0,  "a":[1,2]}"#[..]));
+        assert_eq!(
+            (&*request.method, &*request.body.content),
+            (&b"PUT"[..], &br#"{"b":1.0,  "a":[1,2]}"#[..])
+        );
         let missing = read(404, br#"{"_index":"logs","_id":"1","found":false}"#).unwrap();
         assert_eq!(put(&name(), &missing).method, "DELETE");
     }

@@ -6,7 +6,7 @@
 //! bytes, and its `HeaderMap` puts repeated fields together and loses their place among the others.
 //!
 //! Waiting, order and repetition are [`crate::engine`]'s business, with one exception: see
-//! [`Sender::send`]. What goes out is written by [`crate::outgoing`], what comes back is read by
+//! [`Sender::send_and_keep`]. What goes out is written by [`crate::outgoing`], what comes back is read by
 //! [`crate::incoming`].
 
 use std::future::{Future, poll_fn};
@@ -269,6 +269,11 @@ impl Sender {
         }
     }
 
+    /// [`Sender::send_and_keep`], with [`AnswerLimits::keep`].
+    pub async fn send(&mut self, request: &Request) -> Sent {
+        self.send_and_keep(request, self.route.limits.keep).await
+    }
+
     /// Sends the request and reads the answer to its end.
     ///
     /// The target may close a kept connection at any time, also just when the next request is on its
@@ -280,7 +285,7 @@ impl Sender {
     /// Of the answer's body, the first `keep` bytes are kept.
     ///
     /// Dropping the future closes the connection. Whether `request.body` is whole is the caller's business.
-    pub async fn send(&mut self, request: &Request, keep: usize) -> Sent {
+    pub async fn send_and_keep(&mut self, request: &Request, keep: usize) -> Sent {
         let mut head = std::mem::take(&mut self.head);
         head.clear();
         let written = write_head(

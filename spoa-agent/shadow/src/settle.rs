@@ -36,7 +36,9 @@ pub(crate) fn running(status: u16, body: &[u8]) -> usize {
         return 0;
     }
     let read = serde_json::from_slice::<Tasks>(body);
-    read.map_or(0, |tasks| tasks.nodes.values().map(|node| node.tasks.len()).sum())
+    read.map_or(0, |tasks| {
+        tasks.nodes.values().map(|node| node.tasks.len()).sum()
+    })
 }
 
 #[cfg(test)]
@@ -53,7 +55,10 @@ mod tests {
 
     #[test]
     fn a_target_that_does_not_say_is_not_waited_for() {
-        assert_eq!(running(404, b"{\"nodes\":{\"a\":{\"tasks\":{\"a:1\":{}}}}}"), 0);
+        assert_eq!(
+            running(404, b"{\"nodes\":{\"a\":{\"tasks\":{\"a:1\":{}}}}}"),
+            0
+        );
         assert_eq!(running(200, b"hello"), 0);
     }
 }

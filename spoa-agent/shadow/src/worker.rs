@@ -177,7 +177,7 @@ impl Worker {
         if let (Some(pace), Some(due)) = (&self.shared.pace, job.due) {
             pace.sent(due, sent_at);
         }
-        let sent = self.sender.send(&ready.request, keep).await;
+        let sent = self.sender.send_and_keep(&ready.request, keep).await;
         if let (Some(pace), Some(due)) = (&self.shared.pace, job.due) {
             pace.answered(due, sent_at, Instant::now());
         }
@@ -241,7 +241,9 @@ impl Worker {
         let names = &job.in_hand.operation.indices.names;
         let names: Vec<_> = {
             let rules = self.shared.rules.load();
-            let renamed = names.iter().map(|name| rules.renamed(name).into_owned().into());
+            let renamed = names
+                .iter()
+                .map(|name| rules.renamed(name).into_owned().into());
             renamed.collect()
         };
         let answer = self.ask_as_is(job, writes::ask(&names)).await?;
@@ -285,7 +287,7 @@ impl Worker {
     }
 
     async fn ask_as_is(&mut self, job: &Job, question: Request) -> Result<Response, Step> {
-        let sent = self.sender.send(&question, UNDERSTOOD).await;
+        let sent = self.sender.send_and_keep(&question, UNDERSTOOD).await;
         match trouble_of(&sent, None) {
             None => match sent.result {
                 Ok(answer) => Ok(response(answer)),
@@ -320,7 +322,7 @@ impl Worker {
             target: target.into(),
             ..Request::default()
         };
-        let sent = self.sender.send(&request, 0).await;
+        let sent = self.sender.send_and_keep(&request, 0).await;
         match trouble_of(&sent, None) {
             Some(Ok(trouble)) => Err(trouble),
             _ => Ok(()),
@@ -381,7 +383,11 @@ impl Worker {
     fn keep(&self, job: &Job, ready: &Ready) -> usize {
         let understood = !ready.items.is_empty() || job.in_hand.asked.expects_tokens();
         let errors = if job.is_read() { 0 } else { 16 << 10 };
-        if understood { UNDERSTOOD } else { errors.max(self.shared.keep) }
+        if understood {
+            UNDERSTOOD
+        } else {
+            errors.max(self.shared.keep)
+        }
     }
 
     fn judge(&self, job: &mut Job, ready: &Ready, sent: Sent) -> Step {
@@ -509,12 +515,17 @@ impl Worker {
         if in_hand.asked.is_nothing() {
             return;
         }
-        let shadow =
-            response.map(|response| tokens::in_answer(&in_hand.asked, tokens::Reply::from(response)));
+        let shadow = response
+            .map(|response| tokens::in_answer(&in_hand.asked, tokens::Reply::from(response)));
         let answered = in_hand.exchange.response.as_ref();
         let now_us = answered.map_or_else(|| in_hand.exchange.time_us(), |it| it.time_us);
         let learnt = self.shared.notes.change_sessions(|sessions| {
-            sessions.learn(&in_hand.asked, in_hand.told.as_ref(), shadow.as_ref(), now_us)
+            sessions.learn(
+                &in_hand.asked,
+                in_hand.told.as_ref(),
+                shadow.as_ref(),
+                now_us,
+            )
         });
         if let Err(error) = learnt {
             tracing::error!(%error, "cannot keep a session of the target; after a restart it is not known");
@@ -522,7 +533,13 @@ impl Worker {
     }
 
     /// Tells what was sent and answered, where somebody wants to know.
-    fn pair(&self, job: &Job, ready: Option<&Ready>, last: Option<(&Answer, Timing)>, dropped: Option<&Dropped>) {
+    fn pair(
+        &self,
+        job: &Job,
+        ready: Option<&Ready>,
+        last: Option<(&Answer, Timing)>,
+        dropped: Option<&Dropped>,
+    ) {
         if !self.shared.pairs && dropped.is_none() {
             return;
         }
@@ -543,7 +560,9 @@ impl Worker {
             target_name: &self.shared.name,
             when: When {
                 attempts: job.attempts,
-                due_us: job.due.and_then(|due| ended_us.checked_sub(micros(due.elapsed()))),
+                due_us: job
+                    .due
+                    .and_then(|due| ended_us.checked_sub(micros(due.elapsed()))),
                 began_us: job.first_us.unwrap_or(ended_us),
                 ended_us,
                 timing: last.map(|(_, timing)| timing).unwrap_or_default(),
@@ -564,7 +583,12 @@ impl Worker {
             _ => None,
         };
         let last = job.last_answer.as_ref();
-        self.pair(job, None, last.map(|(answer, timing)| (answer, *timing)), dropped);
+        self.pair(
+            job,
+            None,
+            last.map(|(answer, timing)| (answer, *timing)),
+            dropped,
+        );
         self.shared.finish(job, outcome);
     }
 
@@ -625,7 +649,7 @@ impl Worker {
     async fn settle(&mut self) {
         let deadline = Instant::now() + SETTLING;
         loop {
-            let sent = self.sender.send(&settle::ask(), UNDERSTOOD).await;
+            let sent = self.sender.send_and_keep(&settle::ask(), UNDERSTOOD).await;
             let running = match &sent.result {
                 Ok(answer) => settle::running(answer.status, &answer.body),
                 // Whether it lives is found out in other ways.
@@ -713,7 +737,11 @@ fn first_refusal(judged: &plan::Judged) -> Option<String> {
     all.chain([&judged.whole]).find_map(|became| match became {
         Became::Refused(refusal) => {
             let error = refusal.error.as_deref().unwrap_or_default();
-            Some(format!("{} {}", refusal.status, String::from_utf8_lossy(error)))
+            Some(format!(
+                "{} {}",
+                refusal.status,
+                String::from_utf8_lossy(error)
+            ))
         }
         _ => None,
     })

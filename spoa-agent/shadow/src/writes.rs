@@ -59,10 +59,15 @@ pub(crate) fn read(status: u16, body: &[u8]) -> Option<u64> {
         return None;
     }
     let stats: Stats = serde_json::from_slice(body).ok()?;
-    let shards = stats.indices.values().flat_map(|index| index.shards.values());
+    let shards = stats
+        .indices
+        .values()
+        .flat_map(|index| index.shards.values());
     // A shard without a write has -1; a copy may lag behind another.
     let last = |copies: &Vec<Copy>| copies.iter().map(|copy| copy.seq_no.max_seq_no + 1).max();
-    let writes = shards.filter_map(last).filter_map(|last| u64::try_from(last).ok());
+    let writes = shards
+        .filter_map(last)
+        .filter_map(|last| u64::try_from(last).ok());
     Some(writes.sum())
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueHint;
-use shadow::{Authorization, Identity, 
-    FieldName, FieldValue, HostHeader, PerSecond, Rewrite, Secret, Spacing, Speed, Target, Trust,
+use shadow::{
+    Authorization, FieldName, FieldValue, HostHeader, Identity, PerSecond, Rewrite, Secret,
+    Spacing, Speed, Target, Trust,
 };
 
 use crate::config::{Log, LogFormat};
@@ -130,7 +131,9 @@ impl Args {
         let rewrite = Rewrite {
             id_header: self.id_header,
             host: self.host,
-            identity: Identity::new(authorization.map_or(Authorization::None, Authorization::Value)),
+            identity: Identity::new(
+                authorization.map_or(Authorization::None, Authorization::Value),
+            ),
             ..Rewrite::default()
         };
         let engine = self.to.first().map(|target| {

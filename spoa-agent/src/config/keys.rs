@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shadow::order::Level;
+use shadow::plan::Refused;
 use shadow::{HostHeader, Target};
 
 use super::cross;
@@ -14,8 +16,7 @@ use super::kind::{
     AckLevel, Begin, Choice, Count, CredentialsKind, Describe, Directory, Disk, DiskOrNever,
     HeaderNames, HostChoice, IdHeader, LetterWhenFull, Listen, Listeners, LogDirectives, LogFormat,
     Memory, Mode, OptionalAddress, OptionalFile, OptionalOutput, OptionalUrl, OptionalWord, Output,
-    PairsTo, Shape, Span,
-    SpanOrNever, Switch, WhenFull,
+    PairsTo, Shape, Span, SpanOrNever, Switch, WhenFull,
 };
 use super::written::{Examined, Reader, Written};
 
@@ -267,6 +268,21 @@ sections! {
         /// indices have another name there. It is read at the start and on SIGHUP; then a file with a mistake changes
         /// nothing. Empty sends everything as it is.
         rules_file: Option<PathBuf> = OptionalFile, default "", example "/etc/spoa-agent/shadow-rules.toml";
+        /// How much of the primary's order the shadow gets. `causal`: what touches the same document, index or
+        /// scroll reaches the shadow in the order in which the primary did it, and all else in parallel, so that the
+        /// shadow's documents become the primary's. `connection`: what came over one client connection, one after
+        /// the other. `none`: each request for itself; more load, and other documents.
+        order: Level = Choice(&[
+                ("causal", Level::Causal),
+                ("connection", Level::Connection),
+                ("none", Level::None),
+            ]), default "causal", example "none";
+        /// What becomes of a write that the primary refused (status 400 and more), an item of a `_bulk` for itself:
+        /// `leave` does not send it, `send` sends it as it came, so that the shadow has the same load.
+        refused: Refused = Choice(&[
+                ("leave", Refused::Leave),
+                ("send", Refused::Send),
+            ]), default "leave", example "send";
         /// Header that carries the exchange's id to the shadow, so that its own captures can be matched.
         id_header: String = IdHeader, default "x-capture-id", example "x-request-id";
         /// How often a request is tried that fails while the shadow answers others; after that it is dropped and

@@ -75,6 +75,7 @@ pub struct Follower {
     saved_at: Instant,
     published_at: Instant,
     changed: bool,
+    resumed: bool,
     trouble: Throttle,
 }
 
@@ -92,6 +93,7 @@ impl Follower {
         until: watch::Receiver<Until>,
     ) -> Result<Self, CursorError> {
         let cursor = journal.cursor(&name.as_str().replace('_', "-"))?;
+        let cursor_was_saved = cursor.saved().is_some();
         let (reader, ledger, note) = match cursor.saved() {
             Some(state) => {
                 let (ledger, note) = Ledger::read(&state.extra);
@@ -121,6 +123,7 @@ impl Follower {
             saved_at: Instant::now(),
             published_at: Instant::now(),
             changed: true,
+            resumed: cursor_was_saved,
             trouble: Throttle::default(),
         };
         // From now on the journal keeps what this follower needs.
@@ -132,6 +135,12 @@ impl Follower {
     #[must_use]
     pub fn watched(&self) -> Watched {
         self.watched.clone()
+    }
+
+    /// Whether it goes on where a run before this one ended.
+    #[must_use]
+    pub const fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// What [`Follower::annotate`] kept before the restart.

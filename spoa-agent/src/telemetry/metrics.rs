@@ -267,6 +267,14 @@ labels! {
         NoRequest = "no_request",
         /// A `CONNECT` is not meant for a search cluster.
         Tunnel = "tunnel",
+        /// The primary refused it.
+        Refused = "refused",
+        /// It changed nothing on the primary.
+        NoEffect = "no_effect",
+        /// A rule denies it.
+        Denied = "denied",
+        /// A rule takes a sample, and it is not in it.
+        NotSampled = "not_sampled",
         /// Any other.
         Other = "other",
     }
@@ -279,6 +287,14 @@ labels! {
         BodyNotCaptured = "body_not_captured",
         /// HTTP/1.1 has no way to say it.
         Unsendable = "unsendable",
+        /// The primary chose the ids of its documents, and its answer does not tell them.
+        IdUnknown = "id_unknown",
+        /// It carries an id of a scroll or the like that the shadow does not know.
+        Unmappable = "unmappable",
+        /// A rule renames an index in it where it cannot be renamed.
+        Unrenamable = "unrenamable",
+        /// What the primary did of it cannot be said in a request.
+        Uncomposable = "uncomposable",
         /// It failed again and again while others did not.
         Poison = "poison",
         /// The record is no half.
@@ -373,6 +389,10 @@ impl From<shadow::Filtered> for FilterReason {
         match reason {
             shadow::Filtered::NoRequest => Self::NoRequest,
             shadow::Filtered::Tunnel => Self::Tunnel,
+            shadow::Filtered::Refused => Self::Refused,
+            shadow::Filtered::NoEffect => Self::NoEffect,
+            shadow::Filtered::Denied => Self::Denied,
+            shadow::Filtered::NotSampled => Self::NotSampled,
             _newer => Self::Other,
         }
     }
@@ -384,6 +404,10 @@ impl From<shadow::Dropped> for DropReason {
             shadow::Dropped::BodyCut => Self::BodyCut,
             shadow::Dropped::BodyNotCaptured => Self::BodyNotCaptured,
             shadow::Dropped::Unsendable(_) => Self::Unsendable,
+            shadow::Dropped::IdUnknown => Self::IdUnknown,
+            shadow::Dropped::Unmappable(_) => Self::Unmappable,
+            shadow::Dropped::Unrenamable => Self::Unrenamable,
+            shadow::Dropped::Uncomposable => Self::Uncomposable,
             shadow::Dropped::Poison { .. } => Self::Poison,
             _newer => Self::Other,
         }

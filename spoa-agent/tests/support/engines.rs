@@ -400,6 +400,7 @@ fn history(journal: &Path, name: &Name) -> String {
                 .unwrap();
             }
             Half::Gap(gap) => writeln!(out, "  {record:6}   gap: {}", gap.reason).unwrap(),
+            Half::Pair(_) => {}
         }
     }
     out
