@@ -337,8 +337,15 @@ impl Told {
 }
 
 /// A configuration whose retries are quick.
+/// For tests of delivery alone: what is offered is sent as it is, in the order of its connection.
 pub(crate) fn config(target: Target) -> Config {
     let mut config = Config::new(target);
+    config.order = shadow::order::Level::Connection;
+    config.policy = shadow::plan::Policy {
+        refused: shadow::plan::Refused::Send,
+        no_effect: shadow::plan::NoEffect::Send,
+        pin_ids: false,
+    };
     config.connections = 8;
     config.retry.first = Duration::from_millis(2);
     config.retry.longest = Duration::from_millis(10);
