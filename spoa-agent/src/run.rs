@@ -20,6 +20,7 @@ use journal::{Journal, Level, PairingOptions, Recovery, Start, Want};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use shadow::identity::Identity;
+use shadow::plan::{NoEffect, Refused};
 use shadow::{Engine, FieldName, Rewrite, Trust, rules};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambiguous::AmbiguousList;
 use crate::capture::Capture;
-use crate::config::{self, AckLevel, Begin, Config, PairsTo, WhenFull};
+use crate::config::{self, AckLevel, Begin, Config, Ids, PairsTo, WhenFull};
 use crate::dead_letter::DeadLetters;
 use crate::follower::{Follower, Until, Watched};
 use crate::line_log::Rotation;
@@ -501,6 +502,11 @@ fn engine_config(
     engine.rules = rules;
     engine.order = written.order;
     engine.policy.refused = written.refused;
+    engine.policy.no_effect = match written.refused {
+        Refused::Leave => NoEffect::Leave,
+        Refused::Send => NoEffect::Send,
+    };
+    engine.policy.pin_ids = written.ids == Ids::Pin;
     engine.connections = written.connections;
     engine.timeouts.connect = written.connect_timeout;
     engine.timeouts.response = written.response_timeout;

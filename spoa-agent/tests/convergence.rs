@@ -50,7 +50,7 @@ impl Mirror {
         workload::create_indices(&mut pair.primary().api());
         workload::create_indices(&mut pair.shadow().api());
         let mut setup = Agent::setup()
-            .shadow(&pair.shadow().url())
+            .set("shadow.url", pair.shadow().url())
             // An exchange whose response the agent did not live to see is given up after this.
             .set("pairing.deadline", "5s");
         for (key, value) in keys {

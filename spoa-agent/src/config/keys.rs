@@ -14,7 +14,7 @@ use shadow::{HostHeader, Target};
 use super::cross;
 use super::kind::{
     AckLevel, Begin, Choice, Count, CredentialsKind, Describe, Directory, Disk, DiskOrNever,
-    HeaderNames, HostChoice, IdHeader, LetterWhenFull, Listen, Listeners, LogDirectives, LogFormat,
+    HeaderNames, HostChoice, IdHeader, Ids, LetterWhenFull, Listen, Listeners, LogDirectives, LogFormat,
     Memory, Mode, OptionalAddress, OptionalFile, OptionalOutput, OptionalUrl, OptionalWord, Output,
     PairsTo, Shape, Span, SpanOrNever, Switch, WhenFull,
 };
@@ -283,6 +283,13 @@ sections! {
                 ("leave", Refused::Leave),
                 ("send", Refused::Send),
             ]), default "leave", example "send";
+        /// Which ids documents get that a client writes without one. `pin`: those that the primary chose, so that
+        /// both sides have the same documents; a write whose id is not known is then dropped. `generate`: the
+        /// shadow chooses its own; a little less work for it, and the two cannot be compared by id.
+        ids: Ids = Choice(&[
+                ("pin", Ids::Pin),
+                ("generate", Ids::Generate),
+            ]), default "pin", example "generate";
         /// Header that carries the exchange's id to the shadow, so that its own captures can be matched.
         id_header: String = IdHeader, default "x-capture-id", example "x-request-id";
         /// How often a request is tried that fails while the shadow answers others; after that it is dropped and

@@ -655,6 +655,16 @@ pub enum Begin {
     Oldest,
 }
 
+/// Which ids documents get on the shadow that a client writes without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ids {
+    /// Those that the primary chose.
+    #[default]
+    Pin,
+    /// The shadow's own.
+    Generate,
+}
+
 /// What becomes of pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PairsTo {

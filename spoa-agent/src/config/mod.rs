@@ -24,7 +24,7 @@ pub use keys::{
     Section, Server, Shadow, Shutdown, TrafficLog, keys,
 };
 pub use kind::{
-    AckLevel, Begin, CredentialsKind, LetterWhenFull, Listen, LogFormat, Output, PairsTo, Shape,
+    AckLevel, Begin, CredentialsKind, Ids, LetterWhenFull, Listen, LogFormat, Output, PairsTo, Shape,
     WhenFull, show_duration, show_size,
 };
 pub(crate) use kind::{duration, size};

@@ -37,9 +37,12 @@ impl Setup {
         self
     }
 
-    /// Sends everything to this shadow.
+    /// Sends everything to this shadow as it was captured, whatever was answered: those behind it are no
+    /// search engines.
     pub(crate) fn shadow(self, url: &str) -> Self {
         self.set("shadow.url", url)
+            .set("shadow.refused", "send")
+            .set("shadow.ids", "generate")
     }
 
     /// Listens on a Unix socket in its folder.

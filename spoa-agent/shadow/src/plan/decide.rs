@@ -215,7 +215,7 @@ fn reason(document: &Document, outcome: &Answered, policy: Policy) -> Option<Rea
         return (policy.no_effect == NoEffect::Leave).then_some(Reason::NoEffect);
     }
     if outcome.status >= 300 && !is_delete_of_nothing(document, outcome) {
-        let left = policy.refused == Refused::Leave || has_no_id(document);
+        let left = policy.refused == Refused::Leave || (policy.pin_ids && has_no_id(document));
         return left.then_some(Reason::Refused);
     }
     id_unknown.then_some(Reason::IdUnknown)

@@ -98,7 +98,7 @@ pub enum Refused {
     #[default]
     Leave,
     /// They are sent as they were captured, conditions included: the same load, perhaps not the same state.
-    /// A document without an id is left out even so, for the target could accept it.
+    /// A document without an id is left out even so when ids are pinned, for the target could accept it.
     Send,
 }
 
