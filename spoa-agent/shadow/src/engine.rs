@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use exchange::operation::{self, Access, Operation, answer};
-use exchange::{Exchange, Request};
+use exchange::{Exchange, Request, Response};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -41,7 +41,7 @@ use crate::tokens::{self, Asked, Told};
 use crate::worker::Worker;
 use crate::{
     AnswerLimits, Bounds, Counters, Dropped, Outcome, Outcomes, Retry, Rewrite, Route, SendError,
-    Target, Timeouts, Trust, TrustError, rules,
+    Sender, Target, Timeouts, Trust, TrustError, rules,
 };
 
 /// Everything that the engine wants to know.
@@ -335,6 +335,21 @@ impl Engine {
         Drained { not_done }
     }
 
+    /// Closes what is still open on the target: scrolls, points in time, async searches. To be called when
+    /// nothing more will be sent. Waits until `deadline` at most; returns how many requests that took.
+    pub async fn close_contexts(&self, deadline: Instant) -> usize {
+        let requests = self.shared.notes.sessions(tokens::Sessions::close_requests);
+        let mut sender = Sender::new(self.shared.route.clone());
+        let mut closed = 0;
+        for request in requests {
+            match timeout_at(deadline, sender.send_and_keep(&request, 0)).await {
+                Ok(_answered) => closed += 1,
+                Err(_late) => break,
+            }
+        }
+        closed
+    }
+
     /// What the engine counts.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
@@ -438,6 +453,8 @@ impl Shared {
             status,
         };
         if let rules::Verdict::Leave { reason, .. } = self.rules.load().decide(&facts) {
+            let told = self.told(&asked, &exchange);
+            self.learn_of(&exchange, &asked, told.as_ref(), None);
             return Prepared::left(match reason {
                 rules::Reason::Denied => Filtered::Denied,
                 rules::Reason::NotSampled => Filtered::NotSampled,
@@ -673,6 +690,33 @@ impl Shared {
         hasher.write_u64(self.counters.retries.load(Ordering::Relaxed));
         hasher.write_u64(self.counters.probes.load(Ordering::Relaxed));
         hasher.finish()
+    }
+
+    /// Learns the target's tokens from its answer, or that there is none.
+    pub(crate) fn learn(&self, in_hand: &InHand, response: Option<&Response>) {
+        let told = in_hand.told.as_ref();
+        self.learn_of(&in_hand.exchange, &in_hand.asked, told, response);
+    }
+
+    fn learn_of(
+        &self,
+        exchange: &Exchange,
+        asked: &Asked,
+        told: Option<&Told>,
+        response: Option<&Response>,
+    ) {
+        if asked.is_nothing() {
+            return;
+        }
+        let shadow = response.map(|response| tokens::in_answer(asked, response.into()));
+        let answered = exchange.response.as_ref();
+        let now_us = answered.map_or_else(|| exchange.time_us(), |response| response.time_us);
+        let learnt = self
+            .notes
+            .change_sessions(|sessions| sessions.learn(asked, told, shadow.as_ref(), now_us));
+        if let Err(error) = learnt {
+            tracing::error!(%error, "cannot keep a session of the target; after a restart it is not known");
+        }
     }
 
     pub(crate) fn in_flight(&self, change: i64) {

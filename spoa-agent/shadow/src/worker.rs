@@ -16,7 +16,6 @@ use crate::notes::{Before, What};
 use crate::outcome::{Doubtful, Subject};
 use crate::pair::{Dispatched, When};
 use crate::plan::{self, Became, guard};
-use crate::tokens;
 use crate::{
     Answer, Delivered, Dropped, Outcome, SendError, Sender, Sent, Timing, Unsendable, anchor,
     settle, writes,
@@ -70,7 +69,8 @@ impl Worker {
             };
             match next {
                 Next::Send(job) => {
-                    drop(self.send(job).await);
+                    // What follows from a failure is seen to already.
+                    self.send(job).await.unwrap_or_default();
                     self.shared.dispatch.lock().rest();
                 }
                 Next::GiveUp(job) => {
@@ -164,6 +164,7 @@ impl Worker {
         let ready = match self.compose(job, &batch) {
             Ok(ready) => ready,
             Err(dropped) => {
+                self.shared.learn(&job.in_hand, None);
                 self.pair(job, None, None, Some(&dropped));
                 return Step::End(Outcome::Dropped(dropped));
             }
@@ -437,7 +438,7 @@ impl Worker {
             self.pair(job, Some(ready), Some((&answer, timing)), None);
             return Step::Trouble(trouble);
         }
-        self.learn(job, Some(&response));
+        self.shared.learn(&job.in_hand, Some(&response));
         self.pair(job, Some(ready), Some((&answer, timing)), None);
         Step::Answered { status, timing }
     }
@@ -509,29 +510,6 @@ impl Worker {
         documents
     }
 
-    /// Learns the target's tokens from its answer.
-    fn learn(&self, job: &Job, response: Option<&Response>) {
-        let in_hand = &job.in_hand;
-        if in_hand.asked.is_nothing() {
-            return;
-        }
-        let shadow = response
-            .map(|response| tokens::in_answer(&in_hand.asked, tokens::Reply::from(response)));
-        let answered = in_hand.exchange.response.as_ref();
-        let now_us = answered.map_or_else(|| in_hand.exchange.time_us(), |it| it.time_us);
-        let learnt = self.shared.notes.change_sessions(|sessions| {
-            sessions.learn(
-                &in_hand.asked,
-                in_hand.told.as_ref(),
-                shadow.as_ref(),
-                now_us,
-            )
-        });
-        if let Err(error) = learnt {
-            tracing::error!(%error, "cannot keep a session of the target; after a restart it is not known");
-        }
-    }
-
     /// Tells what was sent and answered, where somebody wants to know.
     fn pair(
         &self,
@@ -576,7 +554,7 @@ impl Worker {
     }
 
     fn give_up(&self, job: &Job) {
-        self.learn(job, None);
+        self.shared.learn(&job.in_hand, None);
         let outcome = job.given_up();
         let dropped = match &outcome {
             Outcome::Dropped(dropped) => Some(dropped),

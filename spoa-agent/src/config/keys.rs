@@ -14,9 +14,9 @@ use shadow::{HostHeader, Target};
 use super::cross;
 use super::kind::{
     AckLevel, Begin, Choice, Count, CredentialsKind, Describe, Directory, Disk, DiskOrNever,
-    HeaderNames, HostChoice, IdHeader, Ids, LetterWhenFull, Listen, Listeners, LogDirectives, LogFormat,
-    Memory, Mode, OptionalAddress, OptionalFile, OptionalOutput, OptionalUrl, OptionalWord, Output,
-    PairsTo, Shape, Span, SpanOrNever, Switch, WhenFull,
+    HeaderNames, HostChoice, IdHeader, Ids, LetterWhenFull, Listen, Listeners, LogDirectives,
+    LogFormat, Memory, Mode, OptionalAddress, OptionalFile, OptionalOutput, OptionalUrl,
+    OptionalWord, Output, PairsTo, Shape, Span, SpanOrNever, Switch, WhenFull,
 };
 use super::written::{Examined, Reader, Written};
 

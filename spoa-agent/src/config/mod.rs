@@ -24,8 +24,8 @@ pub use keys::{
     Section, Server, Shadow, Shutdown, TrafficLog, keys,
 };
 pub use kind::{
-    AckLevel, Begin, CredentialsKind, Ids, LetterWhenFull, Listen, LogFormat, Output, PairsTo, Shape,
-    WhenFull, show_duration, show_size,
+    AckLevel, Begin, CredentialsKind, Ids, LetterWhenFull, Listen, LogFormat, Output, PairsTo,
+    Shape, WhenFull, show_duration, show_size,
 };
 pub(crate) use kind::{duration, size};
 pub use problem::{Origin, Problem, Problems};

@@ -284,7 +284,10 @@ async fn a_write_that_meets_not_now_to_the_end_is_poison_when_the_target_lives()
     engine.offer(exchange(1, 1, "/busy", 201)).await.unwrap();
     engine.offer(exchange(2, 1, "/behind", 200)).await.unwrap();
     engine.settled().await;
-    assert_eq!(told.words(), [(1, "poison".to_owned()), (2, "200".to_owned())]);
+    assert_eq!(
+        told.words(),
+        [(1, "poison".to_owned()), (2, "200".to_owned())]
+    );
     assert_eq!(origin.heard().len(), 6);
 }
 
