@@ -63,14 +63,35 @@ def check_capture(sent: int, digests: Counter[bytes], primary: Captured, log_lin
     ]
 
 
-def check_shadow(primary: Captured, shadow: Captured) -> list[Check]:
-    lonely = primary.requests.keys() ^ shadow.requests.keys()
-    same = sum(shadow.requests.get(id) == request for id, request in primary.requests.items())
+def check_shadow(primary: Captured, shadow: Captured, left_out: int) -> list[Check]:
+    """`left_out` exchanges are not meant for the shadow: the primary refused them, or they changed nothing there."""
+    unknown = shadow.requests.keys() - primary.requests.keys()
+    shared = [(primary.requests[id], request) for id, request in shadow.requests.items() if id in primary.requests]
+    wrong = sum(not is_same_or_pinned(captured, sent) for captured, sent in shared)
     return [
-        equal("the shadow side captured each exchange once", primary.exchanges, shadow.exchanges),
-        none("the ids on both sides are the same", len(lonely), "on one side only"),
-        equal("under each id, the shadow got the same request", len(primary.requests), same),
+        equal("the shadow side captured once what was meant for it", primary.exchanges - left_out, shadow.exchanges),
+        equal("each under an id of its own", shadow.exchanges, len(shadow.requests)),
+        none("every id there is one of the primary's", len(unknown), "are not"),
+        none("under each id the same request, or the same write with the primary's ids", wrong, "differ"),
     ]
+
+
+def is_same_or_pinned(captured: tuple[str, str, bytes], sent: tuple[str, str, bytes]) -> bool:
+    """Byte for byte, but for writes: without an id they get the primary's, and without what the primary refused."""
+    if captured == sent:
+        return True
+    (method, target, body), (sent_method, sent_target, sent_body) = captured, sent
+    path, sent_path = target.split("?")[0].rstrip("/"), sent_target.split("?")[0]
+    if method != sent_method or method not in ("POST", "PUT", "DELETE"):
+        return False
+    if path.endswith("/_bulk"):
+        return sent_path == path and len(sent_body) > 0
+    return body == sent_body and (sent_path == path or sent_path.startswith(path + "/"))
+
+
+def left_out(ledger: dict[str, Any]) -> int:
+    """Exchanges that are not meant for the shadow."""
+    return sum(ledger["followers"]["shadow"]["exchanges"]["filtered"].values())
 
 
 def check_ledger(sent: int, ledger: dict[str, Any], side: str) -> list[Check]:
@@ -80,7 +101,8 @@ def check_ledger(sent: int, ledger: dict[str, Any], side: str) -> list[Check]:
         checks.append(equal(f"{side}: {half} captured", sent, capture[half]["captured"]))
     for name, follower in ledger["followers"].items():
         account = follower["exchanges"]
-        checks.append(equal(f"{side}: delivered by {name}", sent, account["delivered"]))
+        meant = sent - sum(account["filtered"].values())
+        checks.append(equal(f"{side}: delivered by {name}", meant, account["delivered"]))
         checks.append(Check(f"{side}: the account of {name} balances", balances(account) and follower["balanced"]))
     return checks
 
@@ -91,30 +113,22 @@ def balances(account: dict[str, Any]) -> bool:
 
 
 def check_documents(primary: Documents, shadow: Documents) -> list[Check]:
-    """By id where a client chose the id, by content where the cluster did."""
-    checks = [equal("the same indices", sorted(primary), sorted(shadow))]
-    mine, theirs = with_id(primary), with_id(shadow)
-    checks.append(same("documents with an id of the client's: the same ids and contents", mine, theirs))
-    mine, theirs = without_id(primary), without_id(shadow)
-    checks.append(same("documents with an id of the cluster's: the same contents", mine, theirs))
-    return checks
+    """By id and content, whoever chose the id."""
+    return [
+        equal("the same indices", sorted(primary), sorted(shadow)),
+        same("the same documents: ids and contents", named(primary), named(shadow)),
+        Check(
+            "among them documents whose ids the primary chose",
+            any(document["id_generated"] for documents in primary.values() for document in documents),
+        ),
+    ]
 
 
-def with_id(indices: Documents) -> Counter[str]:
+def named(indices: Documents) -> Counter[str]:
     return Counter(
         text([name, document["_id"], document["_source"]])
         for name, documents in indices.items()
         for document in documents
-        if not document["id_generated"]
-    )
-
-
-def without_id(indices: Documents) -> Counter[str]:
-    return Counter(
-        text([name, document["_source"]])
-        for name, documents in indices.items()
-        for document in documents
-        if document["id_generated"]
     )
 
 
