@@ -68,7 +68,9 @@ def start_all(processes: Processes, folder: Path, agent: Path, haproxy: str) -> 
     origin = start_nginx(processes, folder, "origin")
     shadow = start_nginx(processes, folder, "shadow")
     everything = ["--shadow-url", f"http://127.0.0.1:{shadow}", "--traffic-log-path", folder / "traffic.log",
-                  "--traffic-log-rotate-size", "256MiB", "--traffic-log-keep", "1"]  # fmt: skip
+                  "--traffic-log-rotate-size", "256MiB", "--traffic-log-keep", "1",
+                  # The origin is no search engine: what it answers tells no ids.
+                  "--shadow-refused", "send", "--shadow-ids", "generate"]  # fmt: skip
     return [
         without_spoe(processes, folder, haproxy, origin),
         with_agent("capture", processes, folder, agent, haproxy, origin, []),
