@@ -246,7 +246,6 @@ fn converges(shadow: Kind, kills: usize, by_query: u64) {
 }
 
 #[test]
-#[ignore = "needs the causal engine"]
 fn many_clients_that_write_the_same_documents_leave_both_sides_equal() {
     converges(Kind::Elasticsearch, 0, 0);
 }
@@ -310,7 +309,6 @@ fn ambiguous(agent: &Agent) -> BTreeSet<Name> {
 }
 
 #[test]
-#[ignore = "needs the causal engine"]
 fn documents_whose_ids_the_primary_chose_have_the_same_ids_on_the_shadow() {
     let Some(pair) = lend(Kind::Elasticsearch, Kind::Elasticsearch) else {
         return;
@@ -325,13 +323,11 @@ fn documents_whose_ids_the_primary_chose_have_the_same_ids_on_the_shadow() {
 }
 
 #[test]
-#[ignore = "needs the causal engine"]
 fn scrolls_that_share_connections_are_followed_on_the_shadow_and_closed_there() {
     follows_contexts(Kind::Elasticsearch, Kind::Elasticsearch, false);
 }
 
 #[test]
-#[ignore = "needs the causal engine"]
 fn scrolls_and_points_in_time_that_share_connections_are_followed_on_the_shadow_and_closed_there() {
     follows_contexts(Kind::Opensearch, Kind::Opensearch, true);
 }
