@@ -185,10 +185,12 @@ impl Mirror {
         }
     }
 
-    /// A shutdown does not wait for a shadow that is down: the journal keeps what is its due.
+    /// A shutdown waits neither for a shadow that is down nor for answers that nobody will capture any more:
+    /// the journal keeps what is the shadow's due.
     fn is_over(&self, nothing_to_do: bool) -> bool {
-        self.follower
-            .is_over(nothing_to_do || self.engine.is_target_down())
+        let is_idle =
+            nothing_to_do || self.engine.is_target_down() || self.engine.waits_for_answers();
+        self.follower.is_over(is_idle)
     }
 
     fn housekeep(&mut self) {

@@ -350,6 +350,12 @@ impl Engine {
         closed
     }
 
+    /// Whether all that is held waits for answers that the journal does not have yet.
+    #[must_use]
+    pub fn waits_for_answers(&self) -> bool {
+        self.shared.dispatch.lock().order.is_stuck()
+    }
+
     /// What the engine counts.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {

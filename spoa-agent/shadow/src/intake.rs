@@ -29,10 +29,6 @@ impl Intake {
         }
     }
 
-    pub(crate) fn aliases(&self) -> &Aliases {
-        &self.aliases
-    }
-
     /// What a request touches that has no answer yet.
     pub(crate) fn begun(
         &self,

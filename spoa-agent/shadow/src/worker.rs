@@ -21,8 +21,10 @@ use crate::{
     settle, writes,
 };
 
-/// Bytes of an answer that are kept where the engine has to understand it.
-const UNDERSTOOD: usize = 32 << 20;
+/// Bytes of an answer to a question of our own that are kept.
+const UNDERSTOOD: usize = 4 << 20;
+/// Bytes of an answer that are kept beyond twice the primary's, where the engine has to understand it.
+const SPARE: usize = 256 << 10;
 /// How long a target may take to finish what it was sent before the agent was killed.
 const SETTLING: Duration = Duration::from_secs(30);
 /// How often it is asked.
@@ -380,15 +382,18 @@ impl Worker {
         })
     }
 
-    /// How much of the answer is needed.
+    /// How much of the answer is needed: all of it where it tells about documents or tokens. It is about as
+    /// long as the primary's.
     fn keep(&self, job: &Job, ready: &Ready) -> usize {
-        let understood = !ready.items.is_empty() || job.in_hand.asked.expects_tokens();
-        let errors = if job.is_read() { 0 } else { 16 << 10 };
-        if understood {
-            UNDERSTOOD
-        } else {
-            errors.max(self.shared.keep)
+        let keep = self.shared.keep;
+        if !ready.items.is_empty() || job.in_hand.asked.expects_tokens() {
+            let primary = job.in_hand.exchange.response.as_ref();
+            let length = primary.map_or(UNDERSTOOD, |response| response.body.content.len());
+            return keep.max(length.saturating_mul(2).saturating_add(SPARE));
         }
+        // An error tells its type near its beginning.
+        let error = if job.is_read() { 0 } else { 16 << 10 };
+        keep.max(error)
     }
 
     fn judge(&self, job: &mut Job, ready: &Ready, sent: Sent) -> Step {
