@@ -25,6 +25,19 @@ pub enum Change {
 }
 
 impl Change {
+    /// All kinds.
+    pub const ALL: [Self; 9] = [
+        Self::IdPinned,
+        Self::ItemsLeftOut,
+        Self::Split,
+        Self::ConditionRemoved,
+        Self::TokenMapped,
+        Self::IndexRenamed,
+        Self::HeaderRuled,
+        Self::DateAnchored,
+        Self::Decoded,
+    ];
+
     /// The word for it, as pairs and metrics use it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

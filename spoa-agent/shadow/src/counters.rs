@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::Change;
+
 /// Counters since the engine began, and gauges (said where they are). All are read with `load`.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -40,10 +42,29 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Of what must not be done twice: found to be done already.
     pub done_before: AtomicU64,
+    /// Requests that were answered for good and differed from the captured ones, by kind: [`Counters::changed`].
+    changes: [AtomicU64; Change::ALL.len()],
     /// Bytes of requests written, before TLS.
     pub bytes_sent: AtomicU64,
     /// Bytes of answers read, after TLS.
     pub bytes_received: AtomicU64,
+}
+
+impl Counters {
+    /// How many requests were answered for good that were changed in each of the ways in which any was.
+    pub fn changed(&self) -> impl Iterator<Item = (Change, u64)> + '_ {
+        let counts = self.changes.iter().map(|it| it.load(Ordering::Relaxed));
+        let counted = Change::ALL.into_iter().zip(counts);
+        counted.filter(|(_, count)| *count > 0)
+    }
+
+    pub(crate) fn count_changes(&self, changes: &[Change]) {
+        for (change, counter) in Change::ALL.iter().zip(&self.changes) {
+            if changes.contains(change) {
+                count(counter);
+            }
+        }
+    }
 }
 
 /// Adds one.

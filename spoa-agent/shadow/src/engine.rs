@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use exchange::operation::{self, Access, Operation, answer};
@@ -139,6 +139,8 @@ pub struct Drained {
     /// Positions of exchanges that were offered and have no outcome, in order. Those that were in
     /// flight at the deadline are among them; the target may have done them.
     pub not_done: Vec<u64>,
+    /// How many of these were in flight at the deadline.
+    pub in_flight: u64,
 }
 
 /// Sends exchanges to one target. Dropping it ends everything at once.
@@ -146,6 +148,8 @@ pub struct Drained {
 pub struct Engine {
     shared: Arc<Shared>,
     workers: Mutex<JoinSet<()>>,
+    /// Tells the workers when the clock of the pace changes. Ends with the engine.
+    _clock: JoinSet<()>,
 }
 
 impl Engine {
@@ -193,6 +197,7 @@ impl Engine {
             probe_limit: config.retry.probe,
             poison_log: Quiet::default(),
             begun: Mutex::default(),
+            requests: AtomicU64::new(0),
             intake: Intake::new(config.order),
             names: Names::default(),
             policy: config.policy,
@@ -213,29 +218,31 @@ impl Engine {
         for _ in 0..connections {
             workers.spawn(Worker::new(shared.clone()).run());
         }
+        let mut clock = JoinSet::new();
         if let Some(pace) = &shared.pace {
             let mut changes = pace.clock().subscribe();
             let shared = shared.clone();
-            workers.spawn(async move {
+            clock.spawn(async move {
                 while changes.changed().await.is_ok() {
                     shared.work.notify_waiters();
-                    if shared.dispatch.lock().is_closing() {
-                        return;
-                    }
                 }
             });
         }
         Ok(Self {
             shared,
             workers: Mutex::new(workers),
+            _clock: clock,
         })
     }
 
     /// Learns that the exchange at `position` has begun: its request was captured, and its response is
     /// awaited. What it touches then waits for its answer, where the order depends on it. To be told in
     /// the order of the journal, between the exchanges that are offered.
-    pub fn begun(&self, position: u64, request: &Request) {
+    ///
+    /// Returns how far into a replay the request belongs: [`Pace::moment`]. Zero without a pace.
+    pub fn begun(&self, position: u64, request: &Request) -> Duration {
         let begun = self.shared.read(request);
+        let moment = begun.moment;
         let footprint = self
             .shared
             .intake
@@ -243,9 +250,7 @@ impl Engine {
         self.shared.begun.lock().insert(position, begun);
         let mut dispatch = self.shared.dispatch.lock();
         dispatch.order.begun(position, &footprint);
-        if let Some(pace) = &self.shared.pace {
-            pace.begun(request.time_us);
-        }
+        moment
     }
 
     /// Takes an exchange, and waits while too much is held. Exchanges are to be offered in the order of
@@ -330,9 +335,12 @@ impl Engine {
         let not_done = dispatch.take_rest();
         self.shared.show(&dispatch);
         drop(dispatch);
-        self.shared.counters.in_flight.store(0, Ordering::Relaxed);
+        let in_flight = self.shared.counters.in_flight.swap(0, Ordering::Relaxed);
         self.shared.idle.notify_waiters();
-        Drained { not_done }
+        Drained {
+            not_done,
+            in_flight,
+        }
     }
 
     /// Closes what is still open on the target: scrolls, points in time, async searches. To be called when
@@ -374,6 +382,8 @@ impl Engine {
 struct Begun {
     operation: Arc<Operation>,
     asked: Arc<Asked>,
+    /// How far into the replay it belongs; zero without a pace.
+    moment: Duration,
 }
 
 /// What is to be done with an exchange.
@@ -406,6 +416,8 @@ pub(crate) struct Shared {
     poison_log: Quiet,
     /// What has begun and was not offered.
     begun: Mutex<HashMap<u64, Begun>>,
+    /// How many requests have begun.
+    requests: AtomicU64,
     pub(crate) intake: Intake,
     names: Names,
     pub(crate) policy: Policy,
@@ -435,6 +447,7 @@ impl Shared {
         Begun {
             operation: Arc::new(operation::read(request)),
             asked: Arc::new(tokens::in_request(request)),
+            moment: self.moment(request),
         }
     }
 
@@ -450,7 +463,11 @@ impl Shared {
             return self.prepare_as_is(exchange);
         }
         let begun = self.begun.lock().get(&exchange.position).cloned();
-        let Begun { operation, asked } = begun.unwrap_or_else(|| self.read(request));
+        let Begun {
+            operation,
+            asked,
+            moment,
+        } = begun.unwrap_or_else(|| self.read(request));
         let status = exchange.response.as_ref().map(|response| response.status);
         let facts = rules::Facts {
             request,
@@ -461,10 +478,7 @@ impl Shared {
         if let rules::Verdict::Leave { reason, .. } = self.rules.load().decide(&facts) {
             let told = self.told(&asked, &exchange);
             self.learn_of(&exchange, &asked, told.as_ref(), None);
-            return Prepared::left(match reason {
-                rules::Reason::Denied => Filtered::Denied,
-                rules::Reason::NotSampled => Filtered::NotSampled,
-            });
+            return Prepared::left(reason.into());
         }
         let answer = answer::read(&operation, exchange.response.as_ref());
         let decision = plan::decide(&exchange, &operation, &answer, &self.policy);
@@ -496,7 +510,6 @@ impl Shared {
         if let Some(writes) = &applied {
             self.names.remember(exchange.position, writes);
         }
-        let moment = self.moment(&exchange);
         Prepared::Send {
             in_hand: Arc::new(InHand {
                 weight: exchange.weight(),
@@ -517,7 +530,7 @@ impl Shared {
         let operation = exchange.request.as_ref().map(operation::read);
         let in_hand = InHand {
             weight: exchange.weight(),
-            moment: self.moment(&exchange),
+            moment: Duration::ZERO,
             exchange,
             operation: Arc::new(operation.unwrap_or_else(|| operation::read(&Request::default()))),
             asked: Arc::default(),
@@ -545,12 +558,14 @@ impl Shared {
         Some(tokens::in_answer(asked, response.into()))
     }
 
-    fn moment(&self, exchange: &Exchange) -> Duration {
-        let number = self.counters.offered.load(Ordering::Relaxed);
-        let pace = self.pace.as_ref();
-        pace.map_or(Duration::ZERO, |pace| {
-            pace.moment(exchange.time_us(), number)
-        })
+    /// To be asked once for each request, in the order in which they began.
+    fn moment(&self, request: &Request) -> Duration {
+        let Some(pace) = &self.pace else {
+            return Duration::ZERO;
+        };
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        pace.begun(request.time_us);
+        pace.moment(request.time_us, number)
     }
 
     /// A write that cannot be sent leaves its documents in doubt.
@@ -619,6 +634,13 @@ impl Shared {
         // The outcome is told before anything goes that waited for it: so what is told is always so much
         // that a restart can go on from it.
         let mut dispatch = self.dispatch.lock();
+        if let (Some(pace), Some(due), Outcome::Delivered(delivered)) =
+            (&self.pace, job.due, &outcome)
+        {
+            let now = Instant::now();
+            let sent = now.checked_sub(delivered.timing.end).unwrap_or(now);
+            pace.answered(due, sent, now);
+        }
         if let Some(outcome) = dispatch.outcome(job, outcome) {
             self.tell(job.position(), &outcome);
         }

@@ -5,7 +5,7 @@ use exchange::{Exchange, Extent, Pair};
 
 use crate::resolve::DocumentName;
 use crate::tokens::Unmappable;
-use crate::{Timing, Unsendable};
+use crate::{Timing, Unsendable, rules};
 
 /// How an exchange ended. Every exchange that was offered ends exactly once, or is told as not done
 /// when the engine drains.
@@ -179,6 +179,15 @@ impl Filtered {
             Self::NoEffect => "no effect",
             Self::Denied => "denied",
             Self::NotSampled => "not sampled",
+        }
+    }
+}
+
+impl From<rules::Reason> for Filtered {
+    fn from(reason: rules::Reason) -> Self {
+        match reason {
+            rules::Reason::Denied => Self::Denied,
+            rules::Reason::NotSampled => Self::NotSampled,
         }
     }
 }

@@ -175,15 +175,11 @@ impl Worker {
             return Step::Trouble(trouble);
         }
         let keep = self.keep(job, &ready);
-        let sent_at = Instant::now();
+        if let (Some(pace), Some(due), None) = (&self.shared.pace, job.due, job.first_us) {
+            pace.sent(due, Instant::now());
+        }
         job.first_us.get_or_insert_with(now_us);
-        if let (Some(pace), Some(due)) = (&self.shared.pace, job.due) {
-            pace.sent(due, sent_at);
-        }
         let sent = self.sender.send_and_keep(&ready.request, keep).await;
-        if let (Some(pace), Some(due)) = (&self.shared.pace, job.due) {
-            pace.answered(due, sent_at, Instant::now());
-        }
         job.attempts = job.attempts.saturating_add(sent.attempts);
         self.judge(job, &ready, sent)
     }
@@ -444,6 +440,7 @@ impl Worker {
             return Step::Trouble(trouble);
         }
         self.shared.learn(&job.in_hand, Some(&response));
+        self.shared.counters.count_changes(&ready.changes);
         self.pair(job, Some(ready), Some((&answer, timing)), None);
         Step::Answered { status, timing }
     }
