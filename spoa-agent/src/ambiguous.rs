@@ -1,5 +1,6 @@
 //! What may differ on the shadow because the captured halves do not tell what the primary did: a file with a
-//! line of JSON for each, in the journal's directory. Each document is listed once.
+//! line of JSON for each, in the journal's directory. Each document is listed once. A replay that keeps no state
+//! has the same lines in memory.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -20,6 +21,8 @@ use crate::telemetry::throttle::Throttle;
 pub const FILE: &str = "ambiguous.ndjson";
 /// Lines that the file may have; beyond, they are counted and not written.
 const MOST_LINES: usize = 1 << 20;
+/// The same, without a file.
+const MOST_LINES_IN_MEMORY: usize = 1 << 17;
 
 /// The list. It may be shared.
 #[derive(Debug)]
@@ -30,8 +33,14 @@ pub struct AmbiguousList {
 }
 
 #[derive(Debug)]
+enum Lines {
+    File(File),
+    Memory(Vec<u8>),
+}
+
+#[derive(Debug)]
 struct State {
-    file: File,
+    lines: Lines,
     hasher: RandomState,
     listed: HashSet<u64>,
 }
@@ -42,7 +51,14 @@ impl AmbiguousList {
     /// # Errors
     /// When the system refuses.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
-        let path = dir.join(FILE);
+        Self::open_file(dir.join(FILE))
+    }
+
+    /// The same for a file of another name.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn open_file(path: PathBuf) -> anyhow::Result<Self> {
         let state = State::open(&path).with_context(|| {
             format!(
                 "cannot open {}, the list of what is ambiguous",
@@ -56,19 +72,45 @@ impl AmbiguousList {
         })
     }
 
+    /// A list that ends with the process.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self {
+            path: PathBuf::new(),
+            state: Mutex::new(State {
+                lines: Lines::Memory(Vec::new()),
+                hasher: RandomState::new(),
+                listed: HashSet::new(),
+            }),
+            trouble: Throttle::default(),
+        }
+    }
+
+    /// How many lines there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state.lock().listed.len()
+    }
+
+    /// Whether nothing is listed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Lists it, unless it is listed already.
     pub fn add(&self, doubt: &Doubtful) {
         let mut line = line(doubt);
         let mut state = self.state.lock();
         let name = state.hasher.hash_one(named(&line));
-        if state.listed.contains(&name) || state.listed.len() >= MOST_LINES {
+        if state.listed.contains(&name) || state.is_full() {
             return;
         }
         line.insert("reason".to_owned(), doubt.reason.into());
         line.insert("by".to_owned(), doubt.by.into());
         let mut text = Value::Object(line).to_string();
         text.push('\n');
-        match state.file.write_all(text.as_bytes()) {
+        match state.write(text.as_bytes()) {
             Ok(()) => drop(state.listed.insert(name)),
             Err(error) => {
                 if let Some(suppressed) = self.trouble.admit() {
@@ -83,11 +125,32 @@ impl AmbiguousList {
     /// # Errors
     /// When the file cannot be read.
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        std::fs::read(&self.path)
+        match &self.state.lock().lines {
+            Lines::Memory(lines) => Ok(lines.clone()),
+            Lines::File(_) => std::fs::read(&self.path),
+        }
     }
 }
 
 impl State {
+    fn is_full(&self) -> bool {
+        let most = match self.lines {
+            Lines::File(_) => MOST_LINES,
+            Lines::Memory(_) => MOST_LINES_IN_MEMORY,
+        };
+        self.listed.len() >= most
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        match &mut self.lines {
+            Lines::File(file) => file.write_all(line),
+            Lines::Memory(lines) => {
+                lines.extend_from_slice(line);
+                Ok(())
+            }
+        }
+    }
+
     fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()
             .create(true)
@@ -104,7 +167,7 @@ impl State {
             }
         }
         Ok(Self {
-            file,
+            lines: Lines::File(file),
             hasher,
             listed,
         })

@@ -42,21 +42,22 @@ impl CredentialsFile {
                 credentials: Credentials::Value,
             });
         }
-        let credentials = match shadow.credentials {
-            CredentialsKind::None => return None,
-            CredentialsKind::Basic => Credentials::Basic,
-            CredentialsKind::ApiKey => Credentials::ApiKey,
-            CredentialsKind::Bearer => Credentials::Bearer,
-            CredentialsKind::SigV4 => Credentials::SigV4 {
-                region: shadow.sigv4_region.clone().unwrap_or_default(),
-                service: shadow.sigv4_service.to_owned(),
-            },
-        };
-        Some(Self {
-            key: "shadow.credentials_file",
-            path: shadow.credentials_file.clone()?,
+        let credentials = credentials(
+            shadow.credentials,
+            shadow.sigv4_region.as_deref(),
+            shadow.sigv4_service,
+        )?;
+        let path = shadow.credentials_file.clone()?;
+        Some(Self::named("shadow.credentials_file", path, credentials))
+    }
+
+    /// The one that `key` names.
+    pub(crate) const fn named(key: &'static str, path: PathBuf, credentials: Credentials) -> Self {
+        Self {
+            key,
+            path,
             credentials,
-        })
+        }
     }
 
     /// Reads what is in it.
@@ -66,6 +67,24 @@ impl CredentialsFile {
             .take(LIMIT)
             .read_to_end(&mut bytes)?;
         Ok(Authorization::read(&self.credentials, &bytes)?)
+    }
+}
+
+/// What a file holds. `None`: there is none.
+pub(crate) fn credentials(
+    kind: CredentialsKind,
+    region: Option<&str>,
+    service: &str,
+) -> Option<Credentials> {
+    match kind {
+        CredentialsKind::None => None,
+        CredentialsKind::Basic => Some(Credentials::Basic),
+        CredentialsKind::ApiKey => Some(Credentials::ApiKey),
+        CredentialsKind::Bearer => Some(Credentials::Bearer),
+        CredentialsKind::SigV4 => Some(Credentials::SigV4 {
+            region: region.unwrap_or_default().to_owned(),
+            service: service.to_owned(),
+        }),
     }
 }
 

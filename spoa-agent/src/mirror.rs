@@ -147,7 +147,9 @@ impl Mirror {
             let entry = self.follower.read();
             let idle = entry.is_none();
             match entry {
-                Some(Entry::Begun { position, request }) => self.engine.begun(position, &request),
+                Some(Entry::Begun { position, request }) => {
+                    self.engine.begun(position, &request);
+                }
                 Some(Entry::Exchange(exchange)) => {
                     if !self.offer(runtime, Arc::new(exchange)) {
                         break;

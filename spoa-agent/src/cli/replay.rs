@@ -2,17 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueHint;
+use shadow::identity::Credentials;
+use shadow::order::Level;
+use shadow::plan::Refused;
 use shadow::{
-    Authorization, FieldName, FieldValue, HostHeader, Identity, PerSecond, Rewrite, Secret,
-    Spacing, Speed, Target, Trust,
+    Authorization, Cell, ClientCertificate, FieldName, FieldValue, HostHeader, Identity, PerSecond,
+    Rewrite, Spacing, Speed, Target, Trust,
 };
 
-use crate::config::{Log, LogFormat};
+use crate::config::{CredentialsKind, Log, LogFormat};
+use crate::identity::{self, CredentialsFile};
 use crate::replay::{DryRun, From, Input, Options, Selection, Time};
+use crate::rules_file;
 
 /// Send an old capture to a cluster, at the pace of the capture or at another
 ///
@@ -26,6 +32,7 @@ Examples:
   spoa-agent replay --from journal:/srv/journal --to https://a:9200 --to https://b:9200 --speed 8 --state /srv/replay
   spoa-agent replay --from file:traffic.ndjson file:traffic.ndjson.1.gz --to http://shadow:9200 --rate 500
   spoa-agent replay --from file:- --to http://shadow:9200 --speed max < traffic.ndjson
+  spoa-agent replay --from journal:/srv/journal --to http://shadow:9200 --rules rules.toml --pairs pairs.ndjson
   spoa-agent replay --from journal:/srv/journal --from-time -2h --limit 1000 --dry-run=full
 
 While it runs, on a terminal: space pauses and resumes, + and - double and halve the speed, 1 is the original
@@ -34,7 +41,10 @@ toggle, speed NUMBER, speed max, status, stop; each is answered with a line of J
 
 SIGINT or SIGTERM stops it when what is in flight is done, and saves the state; a second one ends it at once. With
 --state, the same command goes on afterwards, also after a kill: at most what was done in the last half second is
-sent again.
+sent again, and of that nothing whose effect would double, such as a scripted update.
+
+What the capture does not tell is sent as well as can be, and listed as ambiguous: writes whose answer was lost, and
+documents that an update or delete by query met while others wrote them.
 
 Exit codes: 0 everything was sent or not meant to be, 1 failed, 2 the arguments are wrong, 5 stopped before the
 end, 6 some exchanges could not be sent (see `dropped`), 130 ended at once.")]
@@ -99,9 +109,41 @@ pub(super) struct Args {
     /// Header that carries the exchange's id to the targets
     #[arg(long, value_name = "NAME", default_value = "x-capture-id", value_parser = field_name)]
     id_header: FieldName,
+    /// How much of the primary's order to keep: `causal` leaves the target's documents as the primary's, `connection`
+    /// keeps the order of each client connection, `none` is for load only
+    #[arg(long, value_name = "LEVEL", default_value = "causal")]
+    order: Order,
+    /// What becomes of writes that the primary refused: `leave` them out, or `send` them as they were captured
+    #[arg(long, value_name = "HOW", default_value = "leave")]
+    refused: OfRefused,
+    /// File of rules, as shadow.rules_file of the agent: what is sent, under which names, with which headers
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    rules: Option<PathBuf>,
+    /// Append a line of JSON for each request that was answered, with the primary's answer and the target's
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pairs: Option<PathBuf>,
+    /// What --credentials-file holds, as shadow.credentials of the agent says it
+    #[arg(long, value_name = "KIND", requires = "credentials_file")]
+    credentials: Option<Kind>,
+    /// File with the credentials for the targets; its mode should be 0600
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "credentials",
+        conflicts_with = "authorization_file")]
+    credentials_file: Option<PathBuf>,
+    /// AWS region that signatures are for
+    #[arg(long, value_name = "REGION", required_if_eq("credentials", "sigv4"))]
+    sigv4_region: Option<String>,
+    /// AWS service that signatures are for: es or aoss
+    #[arg(long, value_name = "SERVICE", default_value = "es", value_parser = ["es", "aoss"])]
+    sigv4_service: String,
     /// File with the value of the `authorization` header for the targets
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     authorization_file: Option<PathBuf>,
+    /// Our certificate, in PEM, for targets that ask for one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "client_key_file")]
+    client_cert_file: Option<PathBuf>,
+    /// The key of the certificate, in PEM, not encrypted
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "client_cert_file")]
+    client_key_file: Option<PathBuf>,
     /// File with the certificate authorities (PEM) that vouch for the targets
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "insecure")]
     ca_file: Option<PathBuf>,
@@ -121,33 +163,34 @@ enum Dry {
     Full,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Order {
+    Causal,
+    Connection,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum OfRefused {
+    Leave,
+    Send,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Basic,
+    ApiKey,
+    Bearer,
+    Sigv4,
+}
+
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     crate::replay::run(&args.meant()?)
 }
 
 impl Args {
     fn meant(self) -> anyhow::Result<Options> {
-        let authorization = self.authorization_file.as_deref().map(secret).transpose()?;
-        let rewrite = Rewrite {
-            id_header: self.id_header,
-            host: self.host,
-            identity: Identity::new(
-                authorization.map_or(Authorization::None, Authorization::Value),
-            ),
-            ..Rewrite::default()
-        };
-        let engine = self.to.first().map(|target| {
-            let mut engine = shadow::Config::new(target.clone());
-            engine.rewrite = rewrite.clone();
-            engine.connections = self.connections.into();
-            engine.timeouts.response = self.response_timeout;
-            engine.trust = match (self.ca_file, self.insecure) {
-                (_, true) => Trust::Anyone,
-                (Some(path), false) => Trust::CaFile(path),
-                (None, false) => Trust::System,
-            };
-            engine
-        });
+        let engine = self.engine()?;
         let spacing = match self.rate {
             Some(rate) => Spacing::Rate(rate),
             None => Spacing::Captured {
@@ -165,12 +208,11 @@ impl Args {
                 limit: self.limit,
             },
             ahead: self.ahead,
-            anchor_dates: self.anchor_dates,
             state: self.state,
             restart: self.restart,
             force: self.force,
             engine,
-            rewrite,
+            pairs: self.pairs,
             control: self.control,
             report: self.report,
             dry_run: self.dry_run.map(|dry| match dry {
@@ -181,6 +223,84 @@ impl Args {
                 level: self.log_level,
                 format: LogFormat::Auto,
             },
+        })
+    }
+}
+
+impl Args {
+    /// What is sent, and how; a dry run needs no target.
+    fn engine(&self) -> anyhow::Result<shadow::Config> {
+        let nowhere = || "http://localhost".parse().map_err(anyhow::Error::new);
+        let target = self.to.first().cloned().map_or_else(nowhere, Ok)?;
+        let mut engine = shadow::Config::new(target);
+        engine.rewrite = Rewrite {
+            id_header: self.id_header.clone(),
+            host: self.host.clone(),
+            identity: self.identity()?,
+            ..Rewrite::default()
+        };
+        engine.connections = self.connections.into();
+        engine.timeouts.response = self.response_timeout;
+        engine.trust = match (&self.ca_file, self.insecure) {
+            (_, true) => Trust::Anyone,
+            (Some(path), false) => Trust::CaFile(path.clone()),
+            (None, false) => Trust::System,
+        };
+        engine.order = match self.order {
+            Order::Causal => Level::Causal,
+            Order::Connection => Level::Connection,
+            Order::None => Level::None,
+        };
+        engine.policy.refused = match self.refused {
+            OfRefused::Leave => Refused::Leave,
+            OfRefused::Send => Refused::Send,
+        };
+        if let Some(path) = &self.rules {
+            let rules = rules_file::read(path)
+                .with_context(|| format!("cannot use --rules {}", path.display()))?;
+            engine.rules = Arc::new(Cell::new(rules));
+        }
+        engine.anchor_dates = self.anchor_dates;
+        Ok(engine)
+    }
+
+    fn identity(&self) -> anyhow::Result<Identity> {
+        let kind = match self.credentials {
+            None => CredentialsKind::None,
+            Some(Kind::Basic) => CredentialsKind::Basic,
+            Some(Kind::ApiKey) => CredentialsKind::ApiKey,
+            Some(Kind::Bearer) => CredentialsKind::Bearer,
+            Some(Kind::Sigv4) => CredentialsKind::SigV4,
+        };
+        let region = self.sigv4_region.as_deref();
+        let own = identity::credentials(kind, region, &self.sigv4_service);
+        let file = match (&self.authorization_file, &self.credentials_file, own) {
+            (Some(path), _, _) => Some(CredentialsFile::named(
+                "--authorization-file",
+                path.clone(),
+                Credentials::Value,
+            )),
+            (None, Some(path), Some(own)) => Some(CredentialsFile::named(
+                "--credentials-file",
+                path.clone(),
+                own,
+            )),
+            _ => None,
+        };
+        let authorization = match file {
+            None => Authorization::None,
+            Some(file) => file
+                .read()
+                .with_context(|| format!("cannot use {} {}", file.key, file.path.display()))?,
+        };
+        let certificate = self
+            .client_cert_file
+            .clone()
+            .zip(self.client_key_file.clone());
+        Ok(Identity {
+            certificate: certificate
+                .map(|(certificates, key)| ClientCertificate { certificates, key }),
+            ..Identity::new(authorization)
         })
     }
 }
@@ -209,13 +329,6 @@ fn source(texts: &[String]) -> anyhow::Result<From> {
             "--from takes one journal, or files, and not both: they would have no order among each other"
         ),
     }
-}
-
-fn secret(path: &Path) -> anyhow::Result<Secret> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read --authorization-file {}", path.display()))?;
-    Secret::new(text.lines().next().unwrap_or_default())
-        .with_context(|| format!("--authorization-file {}", path.display()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

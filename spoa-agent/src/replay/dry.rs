@@ -1,14 +1,13 @@
 //! A dry run: what a replay would send, printed, and no connection made.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use exchange::{Credentials, Exchange, Request};
-use shadow::{Outcome, Pace, Rewrite, Target};
+use shadow::{Outcome, Pace, Preview, Target};
 
-use super::feed::anchored;
-use super::hold::{Held, Hold};
 use super::report::time;
 use super::selection::Window;
 use super::source::{Event, Source};
@@ -30,13 +29,23 @@ const SORTED_BYTES: usize = 64 << 20;
 pub(super) struct Dry<'a> {
     pub(super) how: DryRun,
     pub(super) pace: &'a Pace,
-    pub(super) rewrite: &'a Rewrite,
+    /// What a request would become, and how it would be sent.
+    pub(super) engine: &'a shadow::Config,
     /// `None`: the requests' own hosts are shown.
     pub(super) target: Option<&'a Target>,
     pub(super) window: Window,
     pub(super) limit: Option<u64>,
-    pub(super) anchor_dates: bool,
 }
+
+/// Exchanges that are read, the first due first.
+#[derive(Default)]
+struct Sorted {
+    exchanges: BTreeMap<Place, Arc<Exchange>>,
+    bytes: usize,
+}
+
+/// When it is due, at speed 1, and which request of the replay it is.
+type Place = (Duration, u64);
 
 /// What was printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,8 +64,8 @@ impl Dry<'_> {
         out: &mut impl Write,
     ) -> anyhow::Result<Printed> {
         let mut printed = Printed::default();
-        let mut hold = Hold::default();
-        let mut begun = HashSet::new();
+        let mut sorted = Sorted::default();
+        let mut begun: HashMap<u64, Place> = HashMap::new();
         let mut number = 0;
         loop {
             let event = match peeked.pop_front() {
@@ -67,30 +76,30 @@ impl Dry<'_> {
                 Some(Event::Begun { position, request }) => {
                     if self.is_wanted(request.time_us, number) {
                         self.pace.begun(request.time_us);
-                        begun.insert(position);
+                        let moment = self.pace.moment(request.time_us, number);
+                        begun.insert(position, (moment, number));
                         number += 1;
                     }
                 }
                 Some(Event::Complete(exchange)) if exchange.request.is_some() => {
                     source.done(exchange.position);
-                    if begun.remove(&exchange.position) {
-                        hold.push(self.held(exchange, number));
-                    } else {
-                        printed.outside += 1;
+                    match begun.remove(&exchange.position) {
+                        Some(place) => sorted.push(place, exchange),
+                        None => printed.outside += 1,
                     }
                 }
                 Some(_) => {}
                 None => break,
             }
-            if hold.len() > SORTED || hold.bytes() > SORTED_BYTES {
-                self.print_first(&mut hold, &mut printed, out)?;
+            if sorted.is_full() {
+                self.print_first(&mut sorted, &mut printed, out)?;
             }
             if self.limit == Some(number) && begun.is_empty() {
                 break;
             }
         }
-        while hold.len() > 0 {
-            self.print_first(&mut hold, &mut printed, out)?;
+        while !sorted.exchanges.is_empty() {
+            self.print_first(&mut sorted, &mut printed, out)?;
         }
         Ok(printed)
     }
@@ -99,41 +108,31 @@ impl Dry<'_> {
         self.window.holds(time) && self.limit.is_none_or(|limit| number < limit)
     }
 
-    fn held(&self, exchange: Arc<Exchange>, number: u64) -> Held {
-        Held {
-            moment: self.pace.moment(exchange.time_us(), number),
-            number,
-            exchange,
-        }
-    }
-
     fn print_first(
         &self,
-        hold: &mut Hold,
+        sorted: &mut Sorted,
         printed: &mut Printed,
         out: &mut impl Write,
     ) -> io::Result<()> {
-        let Some(held) = hold.pop() else {
+        let Some(((moment, _), exchange)) = sorted.pop() else {
             return Ok(());
         };
-        let captured = time(held.exchange.time_us()).unwrap_or_default();
-        let moment = held.moment.as_secs_f64();
-        let (exchange, changes) = match self.anchor_dates {
-            true => anchored(&held.exchange),
-            false => (Arc::clone(&held.exchange), Vec::new()),
+        let captured = time(exchange.time_us()).unwrap_or_default();
+        write!(out, "{captured} +{:.3}s ", moment.as_secs_f64())?;
+        let engine = self.engine;
+        let rules = engine.rules.load();
+        let preview = shadow::preview(&exchange, &rules, &engine.policy, engine.anchor_dates);
+        let (request, changes) = match preview {
+            Preview::Send { request, changes } => (request, changes),
+            Preview::Leave(outcome) => {
+                write_line(exchange.request.as_ref(), out)?;
+                printed.not_sent += 1;
+                return not_sent(&outcome, out);
+            }
         };
-        let Some(request) = &exchange.request else {
-            return Ok(());
-        };
-        let (method, target) = (request.method.escape_ascii(), request.target.escape_ascii());
-        write!(out, "{captured} +{moment:.3}s {method} {target}")?;
-        if let Some(outcome) = Outcome::foreseen(&exchange) {
-            printed.not_sent += 1;
-            let reason = outcome.reason().unwrap_or_default();
-            return writeln!(out, "  NOT SENT, {}: {reason}", outcome.as_str());
-        }
+        write_line(Some(&request), out)?;
         let authority = self.target.map(Target::authority).unwrap_or_default();
-        let head = match shadow::outgoing::head(request, self.rewrite, &authority) {
+        let head = match shadow::outgoing::head(&request, &engine.rewrite, &authority) {
             Ok(head) => head,
             Err(reason) => {
                 printed.not_sent += 1;
@@ -147,10 +146,40 @@ impl Dry<'_> {
         }
         writeln!(out)?;
         if self.how == DryRun::Full {
-            write_head(&head, request, out)?;
+            write_head(&head, &request, out)?;
         }
         Ok(())
     }
+}
+
+impl Sorted {
+    fn push(&mut self, place: Place, exchange: Arc<Exchange>) {
+        self.bytes = self.bytes.saturating_add(exchange.weight());
+        self.exchanges.insert(place, exchange);
+    }
+
+    fn pop(&mut self) -> Option<(Place, Arc<Exchange>)> {
+        let (place, exchange) = self.exchanges.pop_first()?;
+        self.bytes = self.bytes.saturating_sub(exchange.weight());
+        Some((place, exchange))
+    }
+
+    fn is_full(&self) -> bool {
+        self.exchanges.len() > SORTED || self.bytes > SORTED_BYTES
+    }
+}
+
+fn write_line(request: Option<&Request>, out: &mut impl Write) -> io::Result<()> {
+    let Some(request) = request else {
+        return Ok(());
+    };
+    let (method, target) = (request.method.escape_ascii(), request.target.escape_ascii());
+    write!(out, "{method} {target}")
+}
+
+fn not_sent(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+    let reason = outcome.reason().unwrap_or_default();
+    writeln!(out, "  NOT SENT, {}: {reason}", outcome.as_str())
 }
 
 /// The head without its credentials.

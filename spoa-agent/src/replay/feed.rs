@@ -1,29 +1,27 @@
-//! Brings one source to one target: reads ahead, holds what is not due, hands it to the shadow engine, and
-//! keeps account. Each target has a feed of its own, on a thread of its own, so that one that is slow or down holds
-//! up no other.
+//! Brings one source to one target: reads ahead, hands everything to the shadow engine as soon as it is read, and
+//! keeps account. The engine waits until an exchange is due, and for what must go before it. Each target has a feed of
+//! its own, on a thread of its own, so that one that is slow or down holds up no other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use exchange::{Exchange, Request};
+use exchange::{Exchange, Pair, Request};
 use parking_lot::Mutex;
-use shadow::{Change, Engine, Outcome, Outcomes, Pace, Target, Timings, anchor};
+use shadow::{Doubtful, Engine, Outcome, Outcomes, Pace, Speed, Target, Timings};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::hold::{Held, Hold};
+use super::pairs::PairFile;
 use super::selection::Window;
 use super::source::{Event, Progress, Source};
 use super::state::{Saved, StateDir};
 use super::tally::Tally;
+use crate::ambiguous::AmbiguousList;
 
-/// Exchanges held because they are not due.
-const HOLD_EXCHANGES: usize = 1 << 16;
-/// Bytes of these.
-const HOLD_BYTES: usize = 128 << 20;
 /// Events read before a look at the clock.
 const AT_ONCE: usize = 64;
 /// Longest wait before a look at everything.
@@ -43,14 +41,16 @@ pub(super) struct Parts {
     pub(super) peeked: VecDeque<Event>,
     pub(super) engine: Engine,
     pub(super) results: Arc<Results>,
+    /// The engine's own.
     pub(super) pace: Arc<Pace>,
     pub(super) window: Window,
     pub(super) limit: Option<u64>,
     /// How far to read ahead of the clock.
     pub(super) ahead: Duration,
-    pub(super) anchor_dates: bool,
     pub(super) tally: Tally,
     pub(super) keeper: Option<Keeper>,
+    pub(super) pairs: Option<Arc<PairFile>>,
+    pub(super) ambiguous: Arc<AmbiguousList>,
     pub(super) stop: CancellationToken,
     /// How long to wait, at a stop, for what is in flight.
     pub(super) grace: Duration,
@@ -68,15 +68,17 @@ pub(super) struct Keeper {
 pub struct Standing {
     /// The account.
     pub tally: Tally,
-    /// Read, not finished: held, with the engine, or without a response so far.
+    /// Read, not finished: not due, waiting, on its way, or without a response so far.
     pub not_done: u64,
-    /// Handed to the engine, not finished.
-    pub in_hand: u64,
+    /// On their way to the target.
+    pub in_flight: u64,
+    /// Documents and indices that may differ from the primary's, over all runs.
+    pub ambiguous: u64,
     /// How far the source is read.
     pub progress: Progress,
-    /// Capture time of the last request that was due, in Unix microseconds.
+    /// Capture time of the latest request that is finished, in Unix microseconds.
     pub capture_us: u64,
-    /// How late the oldest exchange is that is due and not handed to the engine.
+    /// How late the oldest exchange is that is due and not finished.
     pub lag: Duration,
     /// The target does not answer.
     pub is_down: bool,
@@ -99,6 +101,8 @@ impl Standing {
 pub struct Watched {
     /// Where it sends.
     pub target: Target,
+    /// What may differ there.
+    pub ambiguous: Arc<AmbiguousList>,
     standing: Arc<Mutex<Standing>>,
 }
 
@@ -110,23 +114,41 @@ impl Watched {
     }
 }
 
-/// What the engine's tasks have told, until the feed's thread takes it.
+/// What the engine's tasks have told, until the feed's thread takes it: in the order in which they told it, so that
+/// what is kept of an exchange is kept before the exchange counts as done.
 #[derive(Debug, Default)]
 pub(super) struct Results {
-    ended: Mutex<Vec<(u64, Outcome, Instant)>>,
+    told: Mutex<VecDeque<Told>>,
+}
+
+#[derive(Debug)]
+enum Told {
+    Done(u64, Outcome),
+    Pair(Box<Pair>),
+    Ambiguous(Doubtful),
 }
 
 impl Outcomes for Results {
     fn done(&self, position: u64, outcome: &Outcome) {
-        let ended = (position, outcome.clone(), Instant::now());
-        self.ended.lock().push(ended);
+        let told = Told::Done(position, outcome.clone());
+        self.told.lock().push_back(told);
+    }
+
+    fn doubtful(&self, doubt: &Doubtful) {
+        self.told.lock().push_back(Told::Ambiguous(doubt.clone()));
+    }
+
+    fn pair(&self, pair: Box<Pair>) {
+        self.told.lock().push_back(Told::Pair(pair));
     }
 }
 
-/// Handed to the engine, not finished.
+/// Read whole, not finished.
 #[derive(Clone, Copy, Debug)]
 struct InHand {
-    due: Instant,
+    /// When it is due, at speed 1, from the beginning of the replay.
+    moment: Duration,
+    capture_us: u64,
     /// The status that the primary answered.
     primary: Option<u16>,
 }
@@ -134,13 +156,13 @@ struct InHand {
 /// The running feed.
 pub(super) struct Feed {
     parts: Parts,
-    /// Exchanges begun and not complete, with their numbers.
-    begun: HashMap<u64, u64>,
-    next_number: u64,
+    /// The moments of exchanges that have begun and are not complete.
+    begun: HashMap<u64, Duration>,
     /// The latest moment of a request that has begun.
     furthest: Duration,
-    hold: Hold,
     in_hand: HashMap<u64, InHand>,
+    /// The same, the first due first.
+    by_moment: BTreeSet<(Duration, u64)>,
     /// Nothing more is to be read.
     source_over: bool,
     capture_us: u64,
@@ -160,10 +182,9 @@ impl Feed {
         Self {
             parts,
             begun: HashMap::new(),
-            next_number: 0,
             furthest: Duration::ZERO,
-            hold: Hold::default(),
             in_hand: HashMap::new(),
+            by_moment: BTreeSet::new(),
             source_over: false,
             capture_us: 0,
             standing: Arc::new(Mutex::new(standing)),
@@ -176,6 +197,7 @@ impl Feed {
     pub(super) fn watched(&self) -> Watched {
         Watched {
             target: self.parts.target.clone(),
+            ambiguous: Arc::clone(&self.parts.ambiguous),
             standing: Arc::clone(&self.standing),
         }
     }
@@ -193,22 +215,22 @@ impl Feed {
     }
 
     fn feed(&mut self, runtime: &Handle) -> anyhow::Result<bool> {
+        // What the engine notes belongs to this replay, whenever this one ends.
+        self.save(false, false)?;
         let mut changes = self.parts.pace.clock().subscribe();
         while !self.parts.stop.is_cancelled() {
-            let read = self.read_ahead()?;
-            let released = self.release(runtime)?;
+            let read = self.read_ahead(runtime)?;
             self.housekeep()?;
-            if self.source_over && self.hold.len() == 0 && self.in_hand.is_empty() {
+            if self.source_over && self.in_hand.is_empty() {
                 return Ok(true);
             }
-            if read || released {
+            if read {
                 continue;
             }
-            let until = self.wake_up();
             let stop = self.parts.stop.clone();
             runtime.block_on(async {
                 tokio::select! {
-                    () = tokio::time::sleep_until(until) => {}
+                    () = tokio::time::sleep(IDLE) => {}
                     _ = changes.changed() => {}
                     () = stop.cancelled() => {}
                 }
@@ -217,18 +239,11 @@ impl Feed {
         Ok(false)
     }
 
-    fn wake_up(&self) -> Instant {
-        let latest = Instant::now() + IDLE;
-        let first = self.hold.first();
-        let due = first.and_then(|moment| self.parts.pace.due_at(moment));
-        due.map_or(latest, |due| due.min(latest))
-    }
-
-    /// Reads what fits, as long as nothing is due. Returns whether anything was read.
-    fn read_ahead(&mut self) -> anyhow::Result<bool> {
+    /// Reads some of what is not too far ahead, and hands it over. Returns whether anything was read.
+    fn read_ahead(&mut self, runtime: &Handle) -> anyhow::Result<bool> {
         let mut read = false;
         for _ in 0..AT_ONCE {
-            if self.source_over || !self.has_room() || self.is_due() {
+            if self.source_over || !self.wants_more() || self.parts.stop.is_cancelled() {
                 break;
             }
             let event = match self.parts.peeked.pop_front() {
@@ -236,7 +251,7 @@ impl Feed {
                 None => self.parts.source.next()?,
             };
             match event {
-                Some(event) => self.take(event),
+                Some(event) => self.take(runtime, event)?,
                 None => self.source_over = true,
             }
             read = true;
@@ -244,28 +259,24 @@ impl Feed {
         Ok(read)
     }
 
-    fn has_room(&self) -> bool {
-        if self.hold.len() == 0 && self.begun.is_empty() {
+    fn wants_more(&self) -> bool {
+        if self.in_hand.is_empty() && self.begun.is_empty() {
             return true;
         }
-        let far = match self.parts.pace.due_at(self.furthest) {
-            Some(due) => due > Instant::now() + self.parts.ahead,
-            None => true,
-        };
-        !far && self.hold.len() < HOLD_EXCHANGES && self.hold.bytes() < HOLD_BYTES
+        let clock = self.parts.pace.clock();
+        if clock.speed() == Speed::Unlimited {
+            // To ask when something is due would move the clock to what is only read.
+            return !clock.is_paused();
+        }
+        let due = self.parts.pace.due_at(self.furthest);
+        due.is_some_and(|due| due <= Instant::now() + self.parts.ahead)
     }
 
-    fn is_due(&self) -> bool {
-        let first = self.hold.first();
-        let due = first.and_then(|moment| self.parts.pace.due_at(moment));
-        due.is_some_and(|due| due <= Instant::now())
-    }
-
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, runtime: &Handle, event: Event) -> anyhow::Result<()> {
         self.changed = true;
         match event {
             Event::Begun { position, request } => self.begin(position, &request),
-            Event::Complete(exchange) => self.complete(exchange),
+            Event::Complete(exchange) => self.complete(runtime, &exchange)?,
             Event::Lost(lost) => {
                 self.parts.tally.lost = self.parts.tally.lost.saturating_add(lost.records);
                 tracing::error!(
@@ -290,6 +301,7 @@ impl Feed {
         if is_limit && self.begun.is_empty() {
             self.source_over = true;
         }
+        Ok(())
     }
 
     fn begin(&mut self, position: u64, request: &Arc<Request>) {
@@ -301,36 +313,36 @@ impl Feed {
             return;
         }
         self.parts.tally.read += 1;
-        self.parts.pace.begun(time);
-        let number = self.next_number;
-        self.next_number += 1;
-        let moment = self.parts.pace.moment(time, number);
+        let moment = self.parts.engine.begun(position, request);
         self.furthest = self.furthest.max(moment);
-        self.begun.insert(position, number);
-        self.parts.engine.begun(position, request);
+        self.begun.insert(position, moment);
     }
 
-    fn complete(&mut self, exchange: Arc<Exchange>) {
-        let time = exchange.time_us();
-        let number = match self.begun.remove(&exchange.position) {
-            Some(number) => number,
+    fn complete(&mut self, runtime: &Handle, exchange: &Arc<Exchange>) -> anyhow::Result<()> {
+        let capture_us = exchange.time_us();
+        let position = exchange.position;
+        let moment = match self.begun.remove(&position) {
+            Some(moment) => moment,
             // Of a request that never came, only the account is kept.
-            None if exchange.request.is_none() && self.is_wanted(time) => {
+            None if exchange.request.is_none() && self.is_wanted(capture_us) => {
                 self.parts.tally.read += 1;
-                self.next_number
+                self.furthest
             }
             None => {
                 self.parts.tally.outside += 1;
-                self.parts.source.done(exchange.position);
-                return;
+                self.parts.source.done(position);
+                return Ok(());
             }
         };
-        let moment = self.parts.pace.moment(time, number);
-        self.hold.push(Held {
+        let primary = exchange.response.as_ref().map(|it| it.status);
+        let in_hand = InHand {
             moment,
-            number,
-            exchange,
-        });
+            capture_us,
+            primary,
+        };
+        self.in_hand.insert(position, in_hand);
+        self.by_moment.insert((moment, position));
+        self.offer(runtime, exchange)
     }
 
     fn is_wanted(&self, time: u64) -> bool {
@@ -338,142 +350,123 @@ impl Feed {
         self.parts.window.holds(time) && limit.is_none_or(|limit| self.parts.tally.read < limit)
     }
 
-    /// Hands over what is due. Returns whether there was something.
-    fn release(&mut self, runtime: &Handle) -> anyhow::Result<bool> {
-        let mut released = false;
-        while let Some(moment) = self.hold.first()
-            && let Some(due) = self.parts.pace.due_at(moment)
-            && due <= Instant::now()
-            && let Some(held) = self.hold.pop()
-        {
-            released = true;
-            if !self.offer(runtime, held, due)? {
-                break;
-            }
-        }
-        Ok(released)
-    }
-
-    /// Offers the exchange, and looks after everything else while the engine has no room. Returns false
-    /// when it is time to stop; then the exchange is held again.
-    fn offer(&mut self, runtime: &Handle, held: Held, due: Instant) -> anyhow::Result<bool> {
-        let position = held.exchange.position;
-        let primary = held.exchange.response.as_ref().map(|it| it.status);
-        let (exchange, changes) = self.prepared(&held.exchange);
-        self.in_hand.insert(position, InHand { due, primary });
-        self.capture_us = exchange.time_us();
+    /// Offers the exchange, and looks after everything else while the engine has no room. When it is time to stop,
+    /// the exchange is not offered, and is not done.
+    fn offer(&mut self, runtime: &Handle, exchange: &Arc<Exchange>) -> anyhow::Result<()> {
         loop {
-            let offer = self.parts.engine.offer(Arc::clone(&exchange));
+            let offer = self.parts.engine.offer(Arc::clone(exchange));
             let offered = runtime.block_on(async { tokio::time::timeout(IDLE, offer).await });
-            if matches!(offered, Ok(Ok(()))) {
-                self.parts.tally.changes(&changes);
-                return Ok(true);
+            if offered.is_ok() {
+                return Ok(());
             }
             self.housekeep()?;
-            if offered.is_ok() || self.parts.stop.is_cancelled() {
-                self.in_hand.remove(&position);
-                self.hold.push(held);
-                return Ok(false);
+            if self.parts.stop.is_cancelled() {
+                return Ok(());
             }
         }
-    }
-
-    fn prepared(&self, exchange: &Arc<Exchange>) -> (Arc<Exchange>, Vec<Change>) {
-        if self.parts.anchor_dates {
-            return anchored(exchange);
-        }
-        (Arc::clone(exchange), Vec::new())
     }
 
     fn housekeep(&mut self) -> anyhow::Result<()> {
-        self.collect();
+        self.collect()?;
         if self.published_at.elapsed() >= PUBLISH_INTERVAL {
             self.publish(false);
         }
         if self.changed && self.saved_at.elapsed() >= SAVE_INTERVAL {
-            self.save(false)?;
+            self.save(false, false)?;
         }
         Ok(())
     }
 
-    fn collect(&mut self) {
-        let ended = std::mem::take(&mut *self.parts.results.ended.lock());
-        for (position, outcome, at) in ended {
+    fn collect(&mut self) -> anyhow::Result<()> {
+        let told = std::mem::take(&mut *self.parts.results.told.lock());
+        for told in told {
             self.changed = true;
-            self.parts.source.done(position);
-            let Some(in_hand) = self.in_hand.remove(&position) else {
-                continue;
-            };
-            self.parts.tally.count(&outcome, in_hand.primary);
-            if let Outcome::Delivered(delivered) = outcome {
-                let sent = at.checked_sub(delivered.timing.end).unwrap_or(at);
-                self.parts.pace.sent(in_hand.due, sent);
-                self.parts.pace.answered(in_hand.due, sent, at);
+            match told {
+                Told::Done(position, outcome) => self.finish(position, &outcome),
+                Told::Ambiguous(doubt) => self.parts.ambiguous.add(&doubt),
+                Told::Pair(pair) => {
+                    if let Some(pairs) = &self.parts.pairs {
+                        pairs.write(pair)?;
+                    }
+                }
             }
         }
+        Ok(())
+    }
+
+    fn finish(&mut self, position: u64, outcome: &Outcome) {
+        self.parts.source.done(position);
+        let Some(in_hand) = self.in_hand.remove(&position) else {
+            return;
+        };
+        self.by_moment.remove(&(in_hand.moment, position));
+        self.capture_us = self.capture_us.max(in_hand.capture_us);
+        self.parts.tally.count(outcome, in_hand.primary);
+    }
+
+    /// The account, with what the engine counted itself in this run.
+    fn tally(&self) -> Tally {
+        let mut tally = self.parts.tally.clone();
+        for (change, count) in self.parts.engine.counters().changed() {
+            tally.changes(change, count);
+        }
+        tally
     }
 
     fn publish(&mut self, is_over: bool) {
         let now = Instant::now();
         self.published_at = now;
-        let first = self.hold.first();
-        let due = first.and_then(|moment| self.parts.pace.due_at(moment));
-        let oldest = self.in_hand.values().map(|it| it.due).chain(due).min();
-        let not_done = self.in_hand.len() + self.hold.len() + self.begun.len();
+        let oldest = self.by_moment.first();
+        let due = oldest.and_then(|(moment, _)| self.parts.pace.due_at(*moment));
+        let not_done = self.in_hand.len() + self.begun.len();
+        let counters = self.parts.engine.counters();
         *self.standing.lock() = Standing {
-            tally: self.parts.tally.clone(),
+            tally: self.tally(),
             not_done: not_done as u64,
-            in_hand: self.in_hand.len() as u64,
+            in_flight: counters.in_flight.load(Ordering::Relaxed),
+            ambiguous: self.parts.ambiguous.len() as u64,
             progress: self.parts.source.progress(),
             capture_us: self.capture_us,
-            lag: oldest.map_or(Duration::ZERO, |due| now.saturating_duration_since(due)),
+            lag: due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due)),
             is_down: self.parts.engine.is_target_down(),
             timings: self.parts.pace.timings(),
             is_over,
         };
     }
 
-    fn save(&mut self, finished: bool) -> anyhow::Result<()> {
+    /// Keeps how far it is. `at_rest` says that the target was sent nothing that it may still be busy with.
+    fn save(&mut self, finished: bool, at_rest: bool) -> anyhow::Result<()> {
         self.saved_at = Instant::now();
         self.changed = false;
+        if let Some(pairs) = &self.parts.pairs {
+            pairs.flush()?;
+        }
         let Some(keeper) = &self.parts.keeper else {
             return Ok(());
         };
+        let bookmark = self.parts.source.bookmark();
+        let low = bookmark.low.position;
         let saved = Saved::new(
             keeper.source.clone(),
             keeper.selection.clone(),
             self.parts.window,
             &self.parts.target,
-            self.parts.source.bookmark(),
-            self.parts.tally.to_save(),
+            bookmark,
+            self.tally().to_save(),
             finished,
+            at_rest,
         );
-        keeper.dir.save(&self.parts.target, &saved)
+        keeper.dir.save(&self.parts.target, &saved)?;
+        self.parts.engine.saved(low);
+        Ok(())
     }
 
     fn end(&mut self, runtime: &Handle, complete: bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + self.parts.grace;
-        runtime.block_on(self.parts.engine.drain(deadline));
-        self.collect();
+        let left = runtime.block_on(self.parts.engine.drain(deadline));
+        self.collect()?;
         self.publish(true);
-        self.save(complete)
+        self.save(complete, left.in_flight == 0)
             .context("the next run does again what this one did last")
     }
-}
-
-/// The exchange with its dates anchored, and what was changed.
-pub(super) fn anchored(exchange: &Arc<Exchange>) -> (Arc<Exchange>, Vec<Change>) {
-    let mut changes = Vec::new();
-    let Some(request) = &exchange.request else {
-        return (Arc::clone(exchange), changes);
-    };
-    let mut request = request.clone();
-    let captured = request.time_us;
-    anchor::apply(&mut request, captured, &mut changes);
-    if changes.is_empty() {
-        return (Arc::clone(exchange), changes);
-    }
-    let mut exchange = Exchange::clone(exchange);
-    exchange.request = Some(request);
-    (Arc::new(exchange), changes)
 }

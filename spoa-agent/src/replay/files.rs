@@ -2,9 +2,9 @@
 //! the standard input.
 //!
 //! Lines are exchanges in the order of their completion; `window` puts them into the order of time. A position is the
-//! number of an exchange in this order, counted over all files and all runs.
+//! number of the exchange's line, counted over all files, so that it is the same in each run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -33,9 +33,6 @@ pub struct FileSource {
     book: Book,
     /// The number of the next line.
     line: u64,
-    /// Lines whose exchange is in the window, by number, which is their position until it is given out.
-    positions: BTreeMap<u64, u64>,
-    next_position: u64,
     events: VecDeque<Event>,
     buffer: Vec<u8>,
 }
@@ -91,9 +88,6 @@ impl FileSource {
             total,
             window: Window::new(WindowBounds::default()),
             line: 0,
-            positions: BTreeMap::new(),
-            // Positions of an earlier run are not given again: there is at most one for each line.
-            next_position: resumed.high.sequence,
             book: Book::new(resumed),
             events: VecDeque::new(),
             buffer: Vec::new(),
@@ -147,34 +141,6 @@ impl FileSource {
             }),
         }
     }
-
-    /// Names the exchange by its number in the order of time.
-    fn name(&mut self, event: Event) -> Event {
-        match event {
-            Event::Begun { position, request } => Event::Begun {
-                position: self.position(position),
-                request,
-            },
-            Event::Complete(exchange) => {
-                let line = exchange.position;
-                let position = self.position(line);
-                self.positions.remove(&line);
-                self.book.given_out(position, line, None);
-                let mut exchange = Arc::unwrap_or_clone(exchange);
-                exchange.position = position;
-                Event::Complete(Arc::new(exchange))
-            }
-            other => other,
-        }
-    }
-
-    fn position(&mut self, line: u64) -> u64 {
-        *self.positions.entry(line).or_insert_with(|| {
-            let position = self.next_position;
-            self.next_position += 1;
-            position
-        })
-    }
 }
 
 impl Source for FileSource {
@@ -185,7 +151,11 @@ impl Source for FileSource {
                 return Ok(Some(event));
             }
             if let Some(event) = self.window.pop(at_end) {
-                return Ok(Some(self.name(event)));
+                if let Event::Complete(exchange) = &event {
+                    let line = exchange.position;
+                    self.book.given_out(line, line, None);
+                }
+                return Ok(Some(event));
             }
             if at_end {
                 return Ok(None);

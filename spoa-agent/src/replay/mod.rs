@@ -1,9 +1,9 @@
 //! `spoa-agent replay`: sends an old capture through the engine that mirrors the live one.
 //!
 //! Reading order: `source` (events in the order of a journal) with `journal`, `files` and `window`; `selection`
-//! (which of them); `hold` and `feed` (one target: reads ahead, waits until a request is due, hands it to the
-//! engine, keeps account in `tally`, and its place in `state`); `control`, `screen` and `report` (what the
-//! user does and sees). When a request is due is the business of [`shadow::pace`].
+//! (which of them); `feed` (one target: reads ahead, hands what it reads to the engine, keeps account in `tally`, its
+//! place in `state`, and `pairs`); `control`, `screen` and `report` (what the user does and sees). What a request becomes,
+//! in which order and when it goes is the engine's business: [`shadow`], [`shadow::pace`].
 //!
 //! The schedule is open-loop: a target that is slow makes requests late, never rare, and the lateness is told.
 
@@ -11,8 +11,9 @@ mod control;
 mod dry;
 mod feed;
 mod files;
-mod hold;
+
 mod journal;
+mod pairs;
 mod report;
 mod screen;
 mod selection;
@@ -32,7 +33,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde_json::json;
-use shadow::{Engine, Pace, Rewrite, Spacing, Speed, Target};
+use shadow::{Bounds, Engine, Pace, Spacing, Speed, Target};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -51,8 +52,10 @@ pub use self::window::WindowBounds;
 use self::control::{Keyboard, Socket};
 use self::dry::Dry;
 use self::feed::{Feed, Keeper, Parts, Results};
+use self::pairs::PairFile;
 use self::screen::{LogLines, REDRAW, Screen};
 use self::state::{Saved, StateDir};
+use crate::ambiguous::AmbiguousList;
 use crate::cli::exit::Exit;
 use crate::config::Log;
 
@@ -60,6 +63,11 @@ use crate::config::Log;
 const PEEKED: usize = 256;
 /// How long to wait, at a stop, for what is in flight.
 const GRACE: Duration = Duration::from_secs(10);
+/// What the engine of each target holds: most of it is read ahead.
+const BOUNDS: Bounds = Bounds {
+    exchanges: 1 << 17,
+    bytes: 256 << 20,
+};
 
 /// Everything that the user says.
 #[derive(Clone, Debug)]
@@ -76,18 +84,16 @@ pub struct Options {
     pub selection: Selection,
     /// How far to read ahead of the clock.
     pub ahead: Duration,
-    /// `now` is the time of the capture.
-    pub anchor_dates: bool,
     /// Where to keep how far the replay is.
     pub state: Option<PathBuf>,
     /// Forget what was kept.
     pub restart: bool,
     /// Send even to what looks like the primary.
     pub force: bool,
-    /// How to send. The target in it is replaced by each of `targets`.
-    pub engine: Option<shadow::Config>,
-    /// What to change in requests that are only printed.
-    pub rewrite: Rewrite,
+    /// What is sent, and how. The target in it is replaced by each of `targets`.
+    pub engine: shadow::Config,
+    /// A file for the pairs.
+    pub pairs: Option<PathBuf>,
     /// A socket that takes commands.
     pub control: Option<PathBuf>,
     /// A file for the figures at the end.
@@ -295,46 +301,68 @@ fn saved(
     Ok(Some(saved))
 }
 
-/// A target, ready to go.
-fn feed(
-    options: &Options,
-    target: &Target,
-    dir: Option<&Arc<StateDir>>,
-    pace: Arc<Pace>,
-    stop: &CancellationToken,
-) -> anyhow::Result<Feed> {
-    let opened = open(options, saved(options, dir, target)?)?;
-    if !options.force {
-        refuse_primary(target, &opened.peeked)?;
+/// What the feeds of all targets share.
+struct Shared<'a> {
+    options: &'a Options,
+    dir: Option<Arc<StateDir>>,
+    pairs: Option<Arc<PairFile>>,
+    stop: CancellationToken,
+}
+
+impl Shared<'_> {
+    /// A target, ready to go.
+    fn feed(&self, target: &Target, pace: Arc<Pace>) -> anyhow::Result<Feed> {
+        let options = self.options;
+        let dir = self.dir.as_ref();
+        let saved = saved(options, dir, target)?;
+        let resumed = saved.as_ref().is_some_and(|saved| !saved.at_rest);
+        let is_new = saved.is_none();
+        let opened = open(options, saved)?;
+        if !options.force {
+            refuse_primary(target, &opened.peeked)?;
+        }
+        if let Some(dir) = dir.filter(|_| is_new) {
+            dir.forget(target)?;
+        }
+        let results = Arc::new(Results::default());
+        let mut config = options.engine.clone();
+        config.target = target.clone();
+        config.name = target.to_string();
+        config.bounds = BOUNDS;
+        config.pace = Some(Arc::clone(&pace));
+        config.notes = dir.map(|dir| dir.notes(target));
+        config.resumed = resumed;
+        config.pairs = self.pairs.is_some();
+        if config.pairs {
+            config.limits.keep = pairs::BODY_LIMIT;
+        }
+        let engine = Engine::start(config, Arc::clone(&results) as Arc<_>)?;
+        let ambiguous = match dir {
+            Some(dir) => AmbiguousList::open_file(dir.ambiguous(target))?,
+            None => AmbiguousList::in_memory(),
+        };
+        Ok(Feed::new(Parts {
+            target: target.clone(),
+            source: opened.source,
+            peeked: opened.peeked,
+            engine,
+            results,
+            pace,
+            window: opened.window,
+            limit: options.selection.limit,
+            ahead: options.ahead,
+            tally: opened.tally,
+            keeper: dir.map(|dir| Keeper {
+                dir: Arc::clone(dir),
+                source: options.from.to_string(),
+                selection: options.selection.told(),
+            }),
+            pairs: self.pairs.clone(),
+            ambiguous: Arc::new(ambiguous),
+            stop: self.stop.clone(),
+            grace: GRACE,
+        }))
     }
-    let results = Arc::new(Results::default());
-    let mut config = match &options.engine {
-        Some(config) => config.clone(),
-        None => shadow::Config::new(target.clone()),
-    };
-    config.target = target.clone();
-    let engine = Engine::start(config, Arc::clone(&results) as Arc<_>)?;
-    let keeper = dir.map(|dir| Keeper {
-        dir: Arc::clone(dir),
-        source: options.from.to_string(),
-        selection: options.selection.told(),
-    });
-    Ok(Feed::new(Parts {
-        target: target.clone(),
-        source: opened.source,
-        peeked: opened.peeked,
-        engine,
-        results,
-        pace,
-        window: opened.window,
-        limit: options.selection.limit,
-        ahead: options.ahead,
-        anchor_dates: options.anchor_dates,
-        tally: opened.tally,
-        keeper,
-        stop: stop.clone(),
-        grace: GRACE,
-    }))
 }
 
 async fn replay(options: &Options, all: &MultiProgress) -> anyhow::Result<Exit> {
@@ -342,14 +370,20 @@ async fn replay(options: &Options, all: &MultiProgress) -> anyhow::Result<Exit> 
     let stop = CancellationToken::new();
     let pace = Arc::new(Pace::new(options.spacing, options.speed));
     let dir = options.state.as_deref().map(StateDir::open).transpose()?;
-    let dir = dir.map(Arc::new);
+    let pairs = options.pairs.as_deref().map(PairFile::open).transpose()?;
+    let shared = Shared {
+        options,
+        dir: dir.map(Arc::new),
+        pairs: pairs.map(Arc::new),
+        stop: stop.clone(),
+    };
     let mut feeds = Vec::new();
     for (number, target) in options.targets.iter().enumerate() {
         let own = match number {
             0 => Arc::clone(&pace),
             _ => Arc::new(pace.alongside()),
         };
-        feeds.push(feed(options, target, dir.as_ref(), own, &stop)?);
+        feeds.push(shared.feed(target, own)?);
     }
     let control = Control {
         pace: Arc::clone(&pace),
@@ -458,7 +492,7 @@ fn tell(options: &Options, control: &Control, began: u64, complete: bool) -> any
             "began": report::time(began),
             "ended": report::time(now_us()),
             "complete": complete,
-            "targets": control.watched.iter().map(report::target).collect::<Vec<_>>(),
+            "targets": control.watched.iter().map(report::whole).collect::<Vec<_>>(),
         });
         std::fs::write(path, format!("{report:#}\n"))
             .with_context(|| format!("cannot write the report {}", path.display()))?;
@@ -469,6 +503,9 @@ fn tell(options: &Options, control: &Control, began: u64, complete: bool) -> any
             .iter()
             .any(|it| it.timings.slip.max > Duration::ZERO);
     report::table(&control.watched, paced, &mut out)?;
+    for watched in &control.watched {
+        report::ambiguous(watched, &mut out)?;
+    }
     if !complete {
         let hint = match &options.state {
             Some(_) => "the same command goes on from here",
@@ -504,11 +541,10 @@ fn dry_run(options: &Options, out: &mut impl Write) -> anyhow::Result<ExitCode> 
     let dry = Dry {
         how: options.dry_run.unwrap_or(DryRun::Lines),
         pace: &pace,
-        rewrite: &options.rewrite,
+        engine: &options.engine,
         target: options.targets.first(),
         window: opened.window,
         limit: options.selection.limit,
-        anchor_dates: options.anchor_dates,
     };
     let printed = dry.run(opened.peeked, &mut *opened.source, out)?;
     writeln!(

@@ -8,6 +8,47 @@ use shadow::Spread;
 
 use super::feed::{Standing, Watched};
 
+/// Lines of what is ambiguous that stand below the table.
+const SHOWN: usize = 20;
+
+/// The figures of one target, and all that is ambiguous there, as `--report` has them.
+pub(super) fn whole(watched: &Watched) -> Value {
+    let mut figures = target(watched);
+    if let Some(figures) = figures.as_object_mut() {
+        figures.insert("ambiguous_list".to_owned(), ambiguities(watched).into());
+    }
+    figures
+}
+
+/// The lines of the list that can be read; one that a kill left unfinished cannot.
+fn ambiguities(watched: &Watched) -> Vec<Value> {
+    let lines = watched.ambiguous.read().unwrap_or_default();
+    let lines = lines.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect()
+}
+
+/// Writes what is ambiguous on a target, if anything is, up to some lines.
+pub(super) fn ambiguous(watched: &Watched, out: &mut impl Write) -> io::Result<()> {
+    let lines = ambiguities(watched);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\nAmbiguous on {}: the capture does not tell what the primary has, so these may differ.",
+        watched.target
+    )?;
+    for line in lines.iter().take(SHOWN) {
+        writeln!(out, "  {line}")?;
+    }
+    if let Some(more) = lines.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        writeln!(out, "  and {more} more; --report FILE lists them all")?;
+    }
+    Ok(())
+}
+
 /// The figures of one target, as `--report` and the control socket show them.
 #[must_use]
 pub(super) fn target(watched: &Watched) -> Value {
@@ -26,10 +67,11 @@ pub(super) fn target(watched: &Watched) -> Value {
         "dropped": tally.dropped,
         "not_done": standing.not_done,
         "balanced": standing.is_balanced(),
-        "in_hand": standing.in_hand,
+        "in_flight": standing.in_flight,
         "other_status_class_than_primary": tally.other_class,
         "retried": tally.retried,
         "changed": tally.changed,
+        "ambiguous": standing.ambiguous,
         "outside_window_or_limit": tally.outside,
         "late_in_source": standing.progress.late,
         "undecodable": tally.undecodable,
@@ -107,6 +149,7 @@ pub(super) fn table(watched: &[Watched], paced: bool, out: &mut impl Write) -> i
         let figure = |it: &Standing| it.tally.changed.get(&kind).copied().unwrap_or(0);
         count(&format!("changed: {kind}"), &figure);
     }
+    count("ambiguous", &|it| it.ambiguous);
     for (name, figure) in SELDOM {
         if standings.iter().any(|it| figure(it) > 0) {
             count(name, figure);

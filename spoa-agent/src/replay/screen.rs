@@ -198,7 +198,7 @@ fn line(standing: &Standing, rate: f64) -> String {
         "{rate:.0}/s  sent {}  5xx {failed}  dropped {}  in flight {}  lag {}  slip p99 {}",
         tally.all_delivered(),
         tally.all_dropped(),
-        standing.in_hand,
+        standing.in_flight,
         short(standing.lag),
         short(standing.timings.slip.p99),
     );

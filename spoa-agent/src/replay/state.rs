@@ -38,6 +38,10 @@ pub(super) struct Saved {
     pub tally: Tally,
     /// Everything is done.
     pub finished: bool,
+    /// Nothing was on its way any more. Otherwise the run was perhaps killed, and the target may have been busy
+    /// with what it was sent.
+    #[serde(default)]
+    pub at_rest: bool,
 }
 
 /// A [`CursorState`] as it is written.
@@ -51,6 +55,7 @@ struct Bookmark {
 impl Saved {
     /// What to keep now.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "each is a field")]
     pub(super) fn new(
         source: String,
         selection: String,
@@ -59,6 +64,7 @@ impl Saved {
         bookmark: CursorState,
         tally: Tally,
         finished: bool,
+        at_rest: bool,
     ) -> Self {
         let pair = |place: Place| (place.position, place.sequence);
         Self {
@@ -74,6 +80,7 @@ impl Saved {
             },
             tally,
             finished,
+            at_rest,
         }
     }
 
@@ -157,6 +164,36 @@ impl StateDir {
             fs::rename(&new, &path)
         };
         write().with_context(|| format!("cannot write the state {}", path.display()))
+    }
+
+    /// Where the engine notes for the target what it must not forget over a kill.
+    pub(super) fn notes(&self, target: &Target) -> PathBuf {
+        self.path(target).with_extension("notes")
+    }
+
+    /// Where what may differ on the target is listed.
+    pub(super) fn ambiguous(&self, target: &Target) -> PathBuf {
+        self.path(target).with_extension("ambiguous.ndjson")
+    }
+
+    /// Forgets all that was kept for the target: what is there is of another replay.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub(super) fn forget(&self, target: &Target) -> anyhow::Result<()> {
+        for path in [
+            self.path(target),
+            self.notes(target),
+            self.ambiguous(target),
+        ] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, target: &Target) -> PathBuf {

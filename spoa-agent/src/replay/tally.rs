@@ -48,11 +48,9 @@ impl Tally {
         }
     }
 
-    /// Counts the kinds of change of one request.
-    pub fn changes(&mut self, changes: &[Change]) {
-        for change in changes {
-            add(&mut self.changed, change.as_str());
-        }
+    /// Counts requests that were sent with this kind of change.
+    pub fn changes(&mut self, change: Change, count: u64) {
+        *self.changed.entry(change.as_str().to_owned()).or_default() += count;
     }
 
     /// Exchanges that the target answered.
