@@ -10,18 +10,23 @@
 
 mod support;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use exchange::{Body, Endpoint, Exchange, Extent, Half, Header, Request, Response, json};
+use exchange::json::{self, read_pair};
+use exchange::{Body, Endpoint, Exchange, Extent, Half, Header, Request, Response};
 use journal::{Journal, Options};
-use serde_json::Value;
-use support::origin::{Reply, ok, status};
+use serde_json::{Value, json};
+use support::http::Message;
+use support::origin::{Reply, answer, ok, status};
 use support::{Origin, wait_for, wait_until};
 use tempfile::TempDir;
 
@@ -166,13 +171,18 @@ fn said(output: &Output) -> String {
     format!("{out}{error}")
 }
 
+/// What was sent of the capture: not what the replay asks on its own.
 fn targets(origin: &Origin) -> Vec<String> {
-    let line = |it: &support::http::Message| String::from_utf8(it.first_line().to_vec()).unwrap();
-    origin
-        .heard()
-        .iter()
-        .map(|it| line(it).split(' ').nth(1).unwrap().to_owned())
+    let heard = origin.heard();
+    let targets = heard.iter().map(target);
+    targets
+        .filter(|target| !target.starts_with("/_tasks") && !target.starts_with("/_mget"))
         .collect()
+}
+
+fn target(request: &Message) -> String {
+    let line = String::from_utf8(request.first_line().to_vec()).unwrap();
+    line.split(' ').nth(1).unwrap().to_owned()
 }
 
 fn numbers(origin: &Origin) -> Vec<u64> {
@@ -253,12 +263,12 @@ fn requests_come_at_their_captured_distances_times_the_speed() {
     // One every 100 ms of the capture, 20 ms apart at this speed.
     let setup = Setup::with_journal(&evenly(20, SECOND / 10));
     let origin = Origin::start(|_| ok());
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let output =
         done(&mut setup.journal(&["--to", &origin.url(), "--speed", "5", "--connections", "1"]));
     assert_eq!(output.status.code(), Some(0));
     // They cannot be through before the last one is due.
-    assert!(began.elapsed() >= std::time::Duration::from_millis(19 * 20));
+    assert!(began.elapsed() >= Duration::from_millis(19 * 20));
     assert_eq!(numbers(&origin), (0..20).collect::<Vec<u64>>());
 }
 
@@ -460,6 +470,472 @@ fn dates_are_anchored_on_the_wire() {
     assert_eq!(setup.report()["targets"][0]["changed"]["date anchored"], 1);
 }
 
+/// A write and how the primary answered it: when it began and how long it took, in microseconds.
+fn write(
+    number: u64,
+    at: u64,
+    took: u64,
+    request: (&str, &str, &str),
+    answer: (u16, &str),
+) -> Exchange {
+    let mut write = exchange(number, at, Some(took));
+    let (method, target, body) = request;
+    let captured = write.request.as_mut().unwrap();
+    captured.method = Bytes::copy_from_slice(method.as_bytes());
+    captured.target = Bytes::copy_from_slice(target.as_bytes());
+    captured.headers.0.push(Header {
+        name: Bytes::from("content-type"),
+        value: Bytes::from("application/json"),
+    });
+    captured.body = whole(body);
+    let (status, body) = answer;
+    let answered = write.response.as_mut().unwrap();
+    answered.status = status;
+    answered.body = whole(body);
+    write
+}
+
+fn whole(text: &str) -> Body {
+    Body::observed(Bytes::copy_from_slice(text.as_bytes()), true, None)
+}
+
+/// What a cluster says of a write that it did.
+fn done_with(id: &str, result: &str, number: u64) -> String {
+    format!(
+        r#"{{"_index":"i","_id":"{id}","_version":{0},"result":"{result}","_seq_no":{number},"_primary_term":1}}"#,
+        number + 1
+    )
+}
+
+/// Of the writes that reached the origin, the values that they set on each document, in order.
+fn values(origin: &Origin) -> BTreeMap<String, Vec<u64>> {
+    let mut values: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for request in origin.heard() {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let id = target(&request);
+        values
+            .entry(id)
+            .or_default()
+            .push(body["n"].as_u64().unwrap());
+    }
+    values
+}
+
+#[test]
+fn writes_that_overlapped_reach_the_target_in_the_order_in_which_the_primary_did_them() {
+    // On each document, in rounds: four writes that begin together, and end in another order than the primary did
+    // them in.
+    let (documents, rounds) = (8, 12);
+    let mut exchanges = Vec::new();
+    for round in 0..rounds {
+        for document in 0..documents {
+            for (begins, (ends, order)) in [(7, 2), (5, 3), (9, 0), (3, 1)].iter().enumerate() {
+                let value = round * 4 + order;
+                let number = exchanges.len() as u64;
+                exchanges.push(write(
+                    number,
+                    round * 1000 + begins as u64 * 10,
+                    ends * 100,
+                    (
+                        "PUT",
+                        &format!("/i/_doc/{document}"),
+                        &format!(r#"{{"n":{value}}}"#),
+                    ),
+                    (200, &done_with(&document.to_string(), "updated", value)),
+                ));
+            }
+        }
+    }
+    let setup = Setup::with_journal(&exchanges);
+    std::fs::write(setup.path("log"), lines(&exchanges)).unwrap();
+    let journal = format!("journal:{}", setup.text("journal"));
+    for (from, more) in [
+        (setup.text("log"), ["--speed", "max"]),
+        (journal.clone(), ["--speed", "max"]),
+        (journal, ["--speed", "0.2"]),
+    ] {
+        // Late now and then, so that what does not wait for it overtakes it.
+        let heard = AtomicUsize::new(0);
+        let origin = Origin::start(move |_| match heard.fetch_add(1, Ordering::SeqCst) % 5 {
+            0 => Reply::After(Duration::from_millis(5), answer(200, &[], b"{}")),
+            _ => ok(),
+        });
+        let output = done(&mut replay(
+            &from,
+            &[&["--to", &origin.url()], &more[..]].concat(),
+        ));
+        assert_eq!(output.status.code(), Some(0));
+        let values = values(&origin);
+        assert_eq!(values.len() as u64, documents);
+        for (document, values) in values {
+            let expected: Vec<u64> = (0..rounds * 4).collect();
+            assert_eq!(values, expected, "{from} {more:?} {document}");
+        }
+    }
+}
+
+#[test]
+fn the_target_gets_what_the_primary_did_and_the_ids_that_it_chose() {
+    let exchanges = [
+        write(
+            0,
+            0,
+            10,
+            ("POST", "/i/_doc", r#"{"n":1}"#),
+            (201, &done_with("chosen", "created", 0)),
+        ),
+        write(
+            1,
+            20,
+            10,
+            ("PUT", "/i/_create/1", r#"{"n":2}"#),
+            (409, "{}"),
+        ),
+        write(
+            2,
+            40,
+            10,
+            (
+                "PUT",
+                "/i/_doc/2?if_seq_no=4&if_primary_term=1",
+                r#"{"n":3}"#,
+            ),
+            (200, &done_with("2", "updated", 5)),
+        ),
+        write(
+            3,
+            60,
+            10,
+            ("DELETE", "/i/_doc/3", ""),
+            (404, &done_with("3", "not_found", 6)),
+        ),
+    ];
+    let setup = Setup::with_journal(&exchanges);
+    let origin = Origin::start(|_| ok());
+    let (report, pairs) = (setup.text("report.json"), setup.text("pairs.ndjson"));
+    let more = [
+        "--to",
+        &origin.url(),
+        "--speed",
+        "max",
+        "--report",
+        &report,
+        "--pairs",
+        &pairs,
+    ];
+    assert!(done(&mut setup.journal(&more)).status.success());
+    let mut heard = targets(&origin);
+    heard.sort();
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert!(heard[0].starts_with("/i/_doc/2"), "{heard:?}");
+    assert!(!heard[0].contains("if_seq_no"), "{heard:?}");
+    assert!(heard[1].starts_with("/i/_doc/chosen"), "{heard:?}");
+    let report = setup.report();
+    assert_balanced(&report);
+    let figures = &report["targets"][0];
+    assert_eq!(figures["filtered"]["refused"], 1);
+    assert_eq!(figures["filtered"]["no effect"], 1);
+    assert_eq!(figures["changed"]["id pinned"], 1);
+    assert_eq!(figures["changed"]["condition removed"], 1);
+
+    let pairs = std::fs::read_to_string(&pairs).unwrap();
+    let pairs: Vec<Value> = pairs
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(pairs.len(), 2);
+    for pair in &pairs {
+        let (_, read) = read_pair(pair.to_string().as_bytes()).unwrap().unwrap();
+        assert!(read.primary.is_some() && read.shadow.is_some(), "{pair}");
+        assert!(read.sending.due_us.is_some(), "{pair}");
+    }
+
+    // A dry run shows the same.
+    let shown = done(&mut setup.journal(&["--dry-run"]));
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for part in [
+        "POST /i/_doc/chosen",
+        "[id pinned]",
+        "PUT /i/_create/1  NOT SENT, filtered: refused",
+        "[condition removed]",
+        "DELETE /i/_doc/3  NOT SENT, filtered: no effect",
+        "2 would be sent, 2 not",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+
+    // And what was refused is sent when it is asked for.
+    let origin = Origin::start(|_| ok());
+    let more = ["--to", &origin.url(), "--speed", "max", "--refused", "send"];
+    assert!(done(&mut setup.journal(&more)).status.success());
+    assert!(targets(&origin).contains(&"/i/_create/1".to_owned()));
+}
+
+#[test]
+fn rules_and_credentials_are_those_of_the_agent() {
+    let exchanges = [
+        write(
+            0,
+            0,
+            10,
+            ("PUT", "/i/_doc/1", r#"{"n":1}"#),
+            (201, &done_with("1", "created", 0)),
+        ),
+        exchange(1, 20, Some(10)),
+    ];
+    let setup = Setup::with_journal(&exchanges);
+    let rules = "[[rule]]\nname = 'reads'\nwhen = { access = 'read' }\nthen = 'deny'\n[rename]\ni = 'other'\n";
+    std::fs::write(setup.path("rules.toml"), rules).unwrap();
+    std::fs::write(setup.path("token"), "s3cret\n").unwrap();
+    std::fs::write(setup.path("wrong.toml"), "[[rule]]\n").unwrap();
+    let origin = Origin::start(|_| ok());
+    let [rules, token, wrong] = ["rules.toml", "token", "wrong.toml"].map(|it| setup.text(it));
+    let url = origin.url();
+    let more = [
+        "--to",
+        &url,
+        "--rules",
+        &rules,
+        "--credentials",
+        "bearer",
+        "--credentials-file",
+        &token,
+    ];
+    let output = done(&mut setup.journal(&more));
+    assert!(output.status.success());
+    assert!(said(&output).contains("denied"));
+    assert!(!said(&output).contains("s3cret"));
+    let heard = origin.heard();
+    assert_eq!(heard.len(), 1);
+    assert_eq!(target(&heard[0]), "/other/_doc/1");
+    assert_eq!(heard[0].text("authorization").unwrap(), "Bearer s3cret");
+    for (more, code, part) in [
+        (&["--rules", &wrong][..], 1, "cannot use --rules"),
+        (&["--credentials", "bearer"], 2, "--credentials-file"),
+        (
+            &["--credentials", "sigv4", "--credentials-file", &token],
+            2,
+            "--sigv4-region",
+        ),
+        (
+            &["--credentials", "basic", "--credentials-file", &token],
+            1,
+            "cannot use --credentials-file",
+        ),
+        (&["--order", "some"], 2, "causal"),
+    ] {
+        let output = done(&mut setup.journal(&[&["--to", &url], more].concat()));
+        assert_eq!(output.status.code(), Some(code), "{more:?}");
+        assert!(said(&output).contains(part), "{part}");
+    }
+    assert_eq!(origin.heard_count(), 1);
+}
+
+#[test]
+fn what_the_capture_does_not_tell_is_listed_as_ambiguous() {
+    let mut lost = write(0, 0, 10, ("PUT", "/i/_doc/lost", r#"{"n":1}"#), (200, "{}"));
+    lost.response = None;
+    let sure = write(
+        1,
+        50,
+        10,
+        ("PUT", "/i/_doc/sure", r#"{"n":1}"#),
+        (201, &done_with("sure", "created", 0)),
+    );
+    let setup = Setup::with_journal(&[lost, sure]);
+    let report = setup.text("report.json");
+    let state = setup.text("state");
+    for more in [&[][..], &["--state", &state]] {
+        let origin = Origin::start(|_| ok());
+        let url = origin.url();
+        let all = [&["--to", &url, "--speed", "max", "--report", &report], more].concat();
+        let output = done(&mut setup.journal(&all));
+        assert!(output.status.success());
+        assert_eq!(targets(&origin).len(), 2);
+        assert!(said(&output).contains("Ambiguous on"));
+        let figures = &setup.report()["targets"][0];
+        assert_eq!(figures["ambiguous"], 1);
+        let listed = &figures["ambiguous_list"][0];
+        assert_eq!(listed["index"], "i");
+        assert_eq!(listed["id"], "lost");
+        assert_eq!(listed["reason"], "no answer");
+    }
+}
+
+/// A cluster that knows one thing: a counter for each document, which updates with a script raise.
+#[derive(Default)]
+struct Counting {
+    counters: Mutex<BTreeMap<String, u64>>,
+    updates: AtomicUsize,
+}
+
+impl Counting {
+    fn reply(&self, request: &Message) -> Vec<u8> {
+        let target = target(request);
+        let json = |body: &Value| {
+            answer(
+                200,
+                &[("content-type", "application/json")],
+                body.to_string().as_bytes(),
+            )
+        };
+        if target.starts_with("/_mget") {
+            let asked: Value = serde_json::from_slice(&request.body).unwrap();
+            let counters = self.counters.lock().unwrap();
+            let found = |doc: &Value| {
+                let id = doc["_id"].as_str().unwrap();
+                match counters.get(id) {
+                    Some(count) => {
+                        json!({"_index": "i", "_id": id, "found": true, "_version": count, "_seq_no": count, "_primary_term": 1})
+                    }
+                    None => json!({"_index": "i", "_id": id, "found": false}),
+                }
+            };
+            let docs: Vec<Value> = asked["docs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(found)
+                .collect();
+            return json(&json!({ "docs": docs }));
+        }
+        if target.starts_with("/_tasks") {
+            return json(&json!({"nodes": {}}));
+        }
+        let id = target.rsplit('/').next().unwrap().to_owned();
+        let mut counters = self.counters.lock().unwrap();
+        let count = counters.entry(id.clone()).or_default();
+        *count += 1;
+        self.updates.fetch_add(1, Ordering::SeqCst);
+        json(
+            &json!({"_index": "i", "_id": id, "result": "updated", "_version": *count, "_seq_no": *count, "_primary_term": 1}),
+        )
+    }
+}
+
+#[test]
+fn after_a_kill_no_scripted_update_is_done_twice() {
+    let documents = 20;
+    let per_document = 30;
+    let exchanges: Vec<Exchange> = (0..documents * per_document)
+        .map(|number| {
+            let id = format!("c{}", number % documents);
+            let body = r#"{"script":"ctx._source.n++"}"#;
+            let done = done_with(&id, "updated", number);
+            write(
+                number,
+                number * SECOND / 10,
+                500,
+                ("POST", &format!("/i/_update/{id}"), body),
+                (200, &done),
+            )
+        })
+        .collect();
+    let setup = Setup::with_journal(&exchanges);
+    std::fs::write(setup.path("log"), lines(&exchanges)).unwrap();
+    for from in [
+        format!("journal:{}", setup.text("journal")),
+        setup.text("log"),
+    ] {
+        let cluster = Arc::new(Counting::default());
+        let answering = Arc::clone(&cluster);
+        // Done at once, and answered late: a kill finds many that are done and not answered.
+        let origin = Origin::start(move |request| {
+            let reply = answering.reply(request);
+            Reply::After(Duration::from_millis(20), reply)
+        });
+        let state = setup.text(if from.contains(':') {
+            "state-journal"
+        } else {
+            "state-log"
+        });
+        let url = origin.url();
+        let more = ["--to", &url, "--state", &state, "--speed", "100"];
+        for updates in [100, 250, 400] {
+            let mut child = replay(&from, &more).stdout(Stdio::null()).spawn().unwrap();
+            wait_for("some came", || {
+                (cluster.updates.load(Ordering::SeqCst) > updates).then_some(())
+            });
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(done(&mut replay(&from, &more)).status.success());
+        let counters = cluster.counters.lock().unwrap();
+        assert_eq!(counters.len() as u64, documents);
+        for (id, count) in counters.iter() {
+            assert_eq!(*count, per_document, "{from} {id}");
+        }
+    }
+}
+
+#[test]
+fn a_stop_ends_soon_whatever_is_still_to_come() {
+    // All of it is read ahead and waits for its time.
+    let setup = Setup::with_journal(&evenly(20_000, SECOND));
+    let origin = Origin::start(|_| ok());
+    let more = ["--to", &origin.url(), "--ahead", "100h"];
+    let running = Running::start(&mut setup.journal(&more), &setup.path("control"));
+    wait_for("all is read", || {
+        (running.says("status")["targets"][0]["read"] == 20_000).then_some(())
+    });
+    let began = Instant::now();
+    running.says("stop");
+    let (status, _) = running.ends();
+    assert_eq!(status.code(), Some(5));
+    // Less than it would wait for what is in flight.
+    assert!(began.elapsed() < Duration::from_secs(9));
+}
+
+#[test]
+fn at_a_rate_requests_go_in_the_order_in_which_they_began() {
+    // Each takes longer than the one that begins after it, so they end the other way round.
+    let exchanges: Vec<Exchange> = (0..20)
+        .map(|number| exchange(number, number * 10, Some(10_000 - number * 20)))
+        .collect();
+    let setup = Setup::with_journal(&exchanges);
+    let origin = Origin::start(|_| ok());
+    let more = ["--to", &origin.url(), "--rate", "100", "--connections", "1"];
+    assert!(done(&mut setup.journal(&more)).status.success());
+    assert_eq!(numbers(&origin), (0..20).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_target_that_freezes_now_and_then_shows_in_the_response_times_from_due() {
+    // A request each millisecond, and a target that freezes for 100 ms in each second.
+    let setup = Setup::with_journal(&evenly(3_000, 1_000));
+    let begin = Instant::now();
+    let origin = Origin::start_busy(move |_| {
+        let within = begin.elapsed().as_millis() % 1_000;
+        match 100_u64.checked_sub(u64::try_from(within).unwrap()) {
+            Some(left) if left > 0 => {
+                Reply::After(Duration::from_millis(left), answer(200, &[], b"{}"))
+            }
+            _ => ok(),
+        }
+    });
+    let report = setup.text("report.json");
+    let more = [
+        "--to",
+        &origin.url(),
+        "--connections",
+        "2",
+        "--report",
+        &report,
+    ];
+    let output = done(&mut setup.journal(&more));
+    assert!(output.status.success());
+    let figures = setup.report()["targets"][0]["this_run"].clone();
+    let millis = |figure: &str, at: &str| figures[figure][at].as_f64().unwrap();
+    // Only two requests at a time see the freeze itself; all that were due in it waited for it.
+    assert!(millis("service", "p99_ms") < 50.0, "{figures}");
+    assert!(millis("response", "p99_9_ms") > 80.0, "{figures}");
+    assert!(millis("slip", "p99_9_ms") > 80.0, "{figures}");
+    assert!(millis("response", "p99_ms") > 50.0, "{figures}");
+    assert_eq!(figures["response"]["count"], 3_000);
+    assert_eq!(figures["slip"]["count"], 3_000);
+    assert!(said(&output).contains("response time from due"));
+}
+
 struct Running {
     child: Child,
     control: PathBuf,
@@ -519,13 +995,15 @@ fn a_running_replay_is_paused_resumed_turned_faster_and_stopped_through_its_sock
     assert_eq!(running.says("speed 200")["speed"], "200x");
     wait_for("some came", || (origin.heard_count() > 20).then_some(()));
     assert_eq!(running.says("pause")["paused"], true);
-    // What was handed over when it was paused still comes.
+    // What was on its way when it was paused still comes.
     let settled = wait_for("it stands still", || {
+        let before = origin.heard_count();
         let status = running.says("status");
-        (status["targets"][0]["in_hand"] == 0).then(|| origin.heard_count())
+        let is_still = status["targets"][0]["in_flight"] == 0 && origin.heard_count() == before;
+        is_still.then_some(before)
     });
     for _ in 0..20 {
-        assert_eq!(running.says("status")["targets"][0]["in_hand"], 0);
+        assert_eq!(running.says("status")["targets"][0]["in_flight"], 0);
     }
     assert_eq!(origin.heard_count(), settled);
     assert_eq!(running.says("resume")["paused"], false);
@@ -661,7 +1139,7 @@ fn a_stalled_target_shows_in_the_response_times_and_not_only_in_one() {
             let Reply::Bytes(answer) = ok() else {
                 panic!("not bytes")
             };
-            Reply::After(std::time::Duration::from_millis(500), answer)
+            Reply::After(Duration::from_millis(500), answer)
         }
         _ => ok(),
     });

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use exchange::{Exchange, Pair, Request};
 use parking_lot::Mutex;
-use shadow::{Doubtful, Engine, Outcome, Outcomes, Pace, Speed, Target, Timings};
+use shadow::{Counters, Doubtful, Engine, Outcome, Outcomes, Pace, Speed, Target, Timings};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -104,13 +104,17 @@ pub struct Watched {
     /// What may differ there.
     pub ambiguous: Arc<AmbiguousList>,
     standing: Arc<Mutex<Standing>>,
+    counters: Arc<Counters>,
 }
 
 impl Watched {
-    /// The last figures.
+    /// The last figures; what is on its way, as it is now.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        self.standing.lock().clone()
+        Standing {
+            in_flight: self.counters.in_flight.load(Ordering::Relaxed),
+            ..self.standing.lock().clone()
+        }
     }
 }
 
@@ -199,6 +203,7 @@ impl Feed {
             target: self.parts.target.clone(),
             ambiguous: Arc::clone(&self.parts.ambiguous),
             standing: Arc::clone(&self.standing),
+            counters: self.parts.engine.counters(),
         }
     }
 
@@ -419,11 +424,10 @@ impl Feed {
         let oldest = self.by_moment.first();
         let due = oldest.and_then(|(moment, _)| self.parts.pace.due_at(*moment));
         let not_done = self.in_hand.len() + self.begun.len();
-        let counters = self.parts.engine.counters();
         *self.standing.lock() = Standing {
             tally: self.tally(),
             not_done: not_done as u64,
-            in_flight: counters.in_flight.load(Ordering::Relaxed),
+            in_flight: 0,
             ambiguous: self.parts.ambiguous.len() as u64,
             progress: self.parts.source.progress(),
             capture_us: self.capture_us,
