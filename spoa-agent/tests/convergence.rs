@@ -411,16 +411,15 @@ fn replay(journal: &Path, url: &str, speed: &str) {
         .unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{}: {said}", done.status);
+    eprintln!("{}", String::from_utf8_lossy(&done.stdout));
 }
 
 #[test]
-#[ignore = "needs the causal engine"]
 fn a_replay_leaves_both_sides_equal_at_every_speed() {
     replay_converges(Kind::Elasticsearch, &["1", "8", "max"]);
 }
 
 #[test]
-#[ignore = "needs the causal engine"]
 fn a_replay_to_another_engine_leaves_both_sides_equal() {
     replay_converges(Kind::Opensearch, &["max"]);
 }

@@ -498,10 +498,8 @@ fn tell(options: &Options, control: &Control, began: u64, complete: bool) -> any
             .with_context(|| format!("cannot write the report {}", path.display()))?;
     }
     let mut out = BufWriter::new(io::stdout().lock());
-    let paced = control.pace.clock().speed() != Speed::Unlimited
-        || standings
-            .iter()
-            .any(|it| it.timings.slip.max > Duration::ZERO);
+    // Without limit, everything was due at once.
+    let paced = control.pace.clock().speed() != Speed::Unlimited;
     report::table(&control.watched, paced, &mut out)?;
     for watched in &control.watched {
         report::ambiguous(watched, &mut out)?;
