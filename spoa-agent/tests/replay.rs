@@ -936,6 +936,57 @@ fn a_target_that_freezes_now_and_then_shows_in_the_response_times_from_due() {
     assert!(said(&output).contains("response time from due"));
 }
 
+/// How late requests go at 2,000 per second to a target that has nothing else to do, and what a freeze of it
+/// looks like. A measurement, to be run on an idle machine:
+///
+/// ```text
+/// cargo test --release --test replay -- --ignored --nocapture schedule_slip
+/// ```
+#[test]
+#[ignore = "a measurement, for an idle machine"]
+fn the_schedule_slip_at_two_thousand_requests_per_second() {
+    let _alone = support::alone();
+    // Half of them write, each its own document.
+    let exchanges: Vec<Exchange> = (0..60_000)
+        .map(|number| match number % 2 {
+            0 => exchange(number, number * 500, Some(2_000)),
+            _ => {
+                let (id, body) = (number.to_string(), format!(r#"{{"n":{number}}}"#));
+                let answer = done_with(&id, "created", number);
+                let target = format!("/i/_doc/{id}");
+                write(
+                    number,
+                    number * 500,
+                    2_000,
+                    ("PUT", &target, &body),
+                    (201, &answer),
+                )
+            }
+        })
+        .collect();
+    let setup = Setup::with_journal(&exchanges);
+    let begin = Instant::now();
+    let freezing = move |_: &Message| {
+        let within = u64::try_from(begin.elapsed().as_millis() % 10_000).unwrap();
+        match 500_u64.checked_sub(within) {
+            Some(left) => Reply::After(Duration::from_millis(left), answer(200, &[], b"{}")),
+            None => ok(),
+        }
+    };
+    let report = setup.text("report.json");
+    let measured = |origin: Origin| {
+        let more = ["--to", &origin.url(), "--report", &report];
+        assert!(done(&mut setup.journal(&more)).status.success());
+        setup.report()["targets"][0]["this_run"].clone()
+    };
+    let idle = measured(Origin::start_busy(|_| ok()));
+    let frozen = measured(Origin::start_busy(freezing));
+    eprintln!("idle:   {idle}\nfrozen: {frozen}");
+    let millis = |figures: &Value, figure: &str, at: &str| figures[figure][at].as_f64().unwrap();
+    assert!(millis(&idle, "slip", "p99_ms") < 5.0);
+    assert!(millis(&frozen, "response", "p99_9_ms") > 400.0);
+}
+
 struct Running {
     child: Child,
     control: PathBuf,

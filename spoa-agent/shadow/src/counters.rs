@@ -42,7 +42,7 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Of what must not be done twice: found to be done already.
     pub done_before: AtomicU64,
-    /// Requests that were answered for good and differed from the captured ones, by kind: [`Counters::changed`].
+    /// Requests that differed from the captured ones when they were first sent, by kind: [`Counters::changed`].
     changes: [AtomicU64; Change::ALL.len()],
     /// Bytes of requests written, before TLS.
     pub bytes_sent: AtomicU64,
@@ -51,7 +51,8 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// How many requests were answered for good that were changed in each of the ways in which any was.
+    /// How many requests were sent that differed from the captured ones, in each of the ways in which any did. Those
+    /// that are sent again count once.
     pub fn changed(&self) -> impl Iterator<Item = (Change, u64)> + '_ {
         let counts = self.changes.iter().map(|it| it.load(Ordering::Relaxed));
         let counted = Change::ALL.into_iter().zip(counts);

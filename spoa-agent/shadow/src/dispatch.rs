@@ -105,6 +105,8 @@ pub(crate) struct Dispatch {
     bounds: Bounds,
     retry: Retry,
     settling: Settling,
+    /// Until when workers sleep that look again by themselves.
+    watches: Vec<Instant>,
     closing: bool,
 }
 
@@ -165,6 +167,7 @@ impl Dispatch {
             bounds,
             retry,
             settling: Settling::Over,
+            watches: Vec::new(),
             closing: false,
         }
     }
@@ -247,6 +250,23 @@ impl Dispatch {
                 let parked = self.parked.peek().map(|parked| parked.due);
                 Next::Wait(earliest(parked, until))
             }
+        }
+    }
+
+    /// Whether a worker that has nothing to do before `until` is to look again then. Not when another one does:
+    /// otherwise all of them would wake for each request. If it is, [`Self::watched`] is to follow when it wakes.
+    pub(crate) fn watch(&mut self, until: Instant) -> bool {
+        let is_watched = self.watches.iter().any(|watch| *watch <= until);
+        if !is_watched {
+            self.watches.push(until);
+        }
+        !is_watched
+    }
+
+    /// A worker that slept until then at most is awake.
+    pub(crate) fn watched(&mut self, until: Instant) {
+        if let Some(at) = self.watches.iter().position(|watch| *watch == until) {
+            self.watches.swap_remove(at);
         }
     }
 

@@ -618,7 +618,7 @@ impl Shared {
         let next = dispatch.next(Instant::now());
         self.show(&dispatch);
         let somebody_must_wait =
-            matches!(next, Next::Send(_) | Next::GiveUp(_)) && dispatch.has_parked();
+            !matches!(next, Next::Wait(_) | Next::Stop) && dispatch.has_parked();
         drop(dispatch);
         if somebody_must_wait {
             self.work.notify_one();

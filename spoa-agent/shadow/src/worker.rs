@@ -99,13 +99,19 @@ impl Worker {
         // From here on no call is missed; one may have come before.
         work.as_mut().enable();
         let next = self.shared.next();
-        match next {
-            Next::Wait(None) => work.await,
-            Next::Wait(Some(until)) => tokio::select! {
-                () = work => {}
-                () = sleep_until(until) => {}
-            },
-            _ => {}
+        let until = match next {
+            Next::Wait(until) => until.filter(|until| self.shared.dispatch.lock().watch(*until)),
+            _ => return next,
+        };
+        match until {
+            None => work.await,
+            Some(until) => {
+                tokio::select! {
+                    () = work => {}
+                    () = sleep_until(until) => {}
+                }
+                self.shared.dispatch.lock().watched(until);
+            }
         }
         next
     }
@@ -175,10 +181,13 @@ impl Worker {
             return Step::Trouble(trouble);
         }
         let keep = self.keep(job, &ready);
-        if let (Some(pace), Some(due), None) = (&self.shared.pace, job.due, job.first_us) {
-            pace.sent(due, Instant::now());
+        if job.first_us.is_none() {
+            job.first_us = Some(now_us());
+            self.shared.counters.count_changes(&ready.changes);
+            if let (Some(pace), Some(due)) = (&self.shared.pace, job.due) {
+                pace.sent(due, Instant::now());
+            }
         }
-        job.first_us.get_or_insert_with(now_us);
         let sent = self.sender.send_and_keep(&ready.request, keep).await;
         job.attempts = job.attempts.saturating_add(sent.attempts);
         self.judge(job, &ready, sent)
