@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use shadow::{Doubtful, Subject};
+use shadow::{Ambiguous, Subject};
 
 use crate::telemetry::throttle::Throttle;
 
@@ -99,15 +99,15 @@ impl AmbiguousList {
     }
 
     /// Lists it, unless it is listed already.
-    pub fn add(&self, doubt: &Doubtful) {
-        let mut line = line(doubt);
+    pub fn add(&self, ambiguous: &Ambiguous) {
+        let mut line = line(ambiguous);
         let mut state = self.state.lock();
         let name = state.hasher.hash_one(named(&line));
         if state.listed.contains(&name) || state.is_full() {
             return;
         }
-        line.insert("reason".to_owned(), doubt.reason.into());
-        line.insert("by".to_owned(), doubt.by.into());
+        line.insert("reason".to_owned(), ambiguous.reason.into());
+        line.insert("by".to_owned(), ambiguous.by.into());
         let mut text = Value::Object(line).to_string();
         text.push('\n');
         match state.write(text.as_bytes()) {
@@ -184,10 +184,10 @@ fn named(line: &Map<String, Value>) -> String {
     parts.join("\n")
 }
 
-fn line(doubt: &Doubtful) -> Map<String, Value> {
+fn line(ambiguous: &Ambiguous) -> Map<String, Value> {
     let text = |bytes: &Bytes| Value::from(String::from_utf8_lossy(bytes).into_owned());
     let mut line = Map::new();
-    match &doubt.subject {
+    match &ambiguous.subject {
         Subject::Document(name) => {
             line.insert("index".to_owned(), text(&name.index));
             line.insert("id".to_owned(), text(&name.id));
@@ -199,7 +199,7 @@ fn line(doubt: &Doubtful) -> Map<String, Value> {
             line.insert("index".to_owned(), text(name));
         }
         Subject::Operation => {
-            line.insert("exchange".to_owned(), doubt.position.into());
+            line.insert("exchange".to_owned(), ambiguous.position.into());
         }
     }
     line

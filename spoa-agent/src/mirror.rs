@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use exchange::Pair;
 use journal::Entry;
 use parking_lot::Mutex;
-use shadow::{Counters, Doubtful, Dropped, Engine, Outcome, Outcomes};
+use shadow::{Ambiguous, Counters, Dropped, Engine, Outcome, Outcomes};
 use tokio::runtime::Handle;
 
 use crate::ambiguous::AmbiguousList;
@@ -39,7 +39,7 @@ pub struct Results {
 enum Told {
     Done(u64, Fate),
     Pair(Box<Pair>),
-    Ambiguous(Doubtful),
+    Ambiguous(Ambiguous),
 }
 
 impl Results {
@@ -72,8 +72,10 @@ impl Outcomes for Results {
         self.told.lock().push_back(Told::Done(position, fate));
     }
 
-    fn doubtful(&self, doubt: &Doubtful) {
-        self.told.lock().push_back(Told::Ambiguous(doubt.clone()));
+    fn ambiguous(&self, ambiguous: &Ambiguous) {
+        self.told
+            .lock()
+            .push_back(Told::Ambiguous(ambiguous.clone()));
     }
 
     fn pair(&self, pair: Box<Pair>) {
@@ -213,7 +215,7 @@ impl Mirror {
             };
             match told {
                 Told::Done(position, fate) => self.follower.done(position, fate),
-                Told::Ambiguous(doubt) => self.keeping.ambiguous.add(&doubt),
+                Told::Ambiguous(ambiguous) => self.keeping.ambiguous.add(&ambiguous),
                 Told::Pair(pair) => {
                     if let Some(pair) = self.keep(pair) {
                         self.results.told.lock().push_front(Told::Pair(pair));

@@ -36,8 +36,8 @@ pub struct Counters {
     pub target_downs: AtomicU64,
     /// Gauge: 1 while the target is down.
     pub target_down: AtomicU64,
-    /// Documents and indices that were found to be in doubt.
-    pub doubtful: AtomicU64,
+    /// Documents and indices that were found to be ambiguous.
+    pub ambiguous: AtomicU64,
     /// Documents, and operations without documents, that the primary accepted and the target refused.
     pub refused: AtomicU64,
     /// Of what must not be done twice: found to be done already.

@@ -33,7 +33,7 @@ use crate::memory::MemoryError;
 use crate::names::Names;
 use crate::notes::Notes;
 use crate::order::{Completed, Footprint, Level, Memory, Order, Scope};
-use crate::outcome::{Doubtful, Filtered};
+use crate::outcome::{Ambiguous, Filtered};
 use crate::pace::Pace;
 use crate::plan::{self, Fate, Policy};
 use crate::quiet::Quiet;
@@ -262,29 +262,29 @@ impl Engine {
         let shared = &*self.shared;
         let position = exchange.position;
         match shared.prepare(exchange) {
-            Prepared::Leave { outcome, doubts } => {
+            Prepared::Leave { outcome, ambiguous } => {
                 let mut dispatch = shared.dispatch.lock();
                 if dispatch.is_closing() {
                     return Err(Closed);
                 }
                 dispatch.order.complete(position, Completed::Leave);
-                let more = shared.collect_doubts(&mut dispatch);
+                let more = shared.collect_ambiguous(&mut dispatch);
                 drop(dispatch);
                 shared.begun.lock().remove(&position);
                 count(&shared.counters.offered);
                 shared.tell(position, &outcome);
-                shared.tell_doubts(doubts.into_iter().chain(more));
+                shared.tell_ambiguous(ambiguous.into_iter().chain(more));
                 shared.work.notify_one();
                 Ok(())
             }
             Prepared::Send {
                 in_hand,
                 footprint,
-                doubts,
+                ambiguous,
             } => {
                 self.take_in(&in_hand, &footprint).await?;
                 shared.begun.lock().remove(&position);
-                shared.tell_doubts(doubts);
+                shared.tell_ambiguous(ambiguous);
                 Ok(())
             }
         }
@@ -390,12 +390,12 @@ struct Begun {
 enum Prepared {
     Leave {
         outcome: Outcome,
-        doubts: Vec<Doubtful>,
+        ambiguous: Vec<Ambiguous>,
     },
     Send {
         in_hand: Arc<InHand>,
         footprint: Box<Footprint>,
-        doubts: Vec<Doubtful>,
+        ambiguous: Vec<Ambiguous>,
     },
 }
 
@@ -453,8 +453,8 @@ impl Shared {
 
     fn prepare(&self, exchange: Arc<Exchange>) -> Prepared {
         if let Some(outcome) = Outcome::foreseen(&exchange) {
-            let doubts = self.doubts_of_unsent(&exchange, &outcome);
-            return Prepared::Leave { outcome, doubts };
+            let ambiguous = self.ambiguous_of_unsent(&exchange, &outcome);
+            return Prepared::Leave { outcome, ambiguous };
         }
         let Some(request) = &exchange.request else {
             return Prepared::left(Filtered::NoRequest);
@@ -482,17 +482,17 @@ impl Shared {
         }
         let answer = answer::read(&operation, exchange.response.as_ref());
         let decision = plan::decide(&exchange, &operation, &answer, &self.policy);
-        let doubts = self.names.doubts(&exchange, &operation, &decision);
+        let ambiguous = self.names.ambiguous(&exchange, &operation, &decision);
         let applied = match decision.fate {
             Fate::Whole => None,
             Fate::Write(writes) => Some(writes),
             Fate::Filtered(reason) => {
                 let outcome = Outcome::Filtered(reason);
-                return Prepared::Leave { outcome, doubts };
+                return Prepared::Leave { outcome, ambiguous };
             }
             Fate::Dropped(reason) => {
                 let outcome = Outcome::Dropped(reason);
-                return Prepared::Leave { outcome, doubts };
+                return Prepared::Leave { outcome, ambiguous };
             }
         };
         let told = self.told(&asked, &exchange);
@@ -522,7 +522,7 @@ impl Shared {
                 moment,
             }),
             footprint: Box::new(footprint),
-            doubts,
+            ambiguous,
         }
     }
 
@@ -545,7 +545,7 @@ impl Shared {
                 ..Footprint::default()
             }),
             in_hand: Arc::new(in_hand),
-            doubts: Vec::new(),
+            ambiguous: Vec::new(),
         }
     }
 
@@ -568,8 +568,8 @@ impl Shared {
         pace.moment(request.time_us, number)
     }
 
-    /// A write that cannot be sent leaves its documents in doubt.
-    fn doubts_of_unsent(&self, exchange: &Exchange, outcome: &Outcome) -> Vec<Doubtful> {
+    /// A write that cannot be sent leaves its documents ambiguous.
+    fn ambiguous_of_unsent(&self, exchange: &Exchange, outcome: &Outcome) -> Vec<Ambiguous> {
         match (outcome, &exchange.request) {
             (Outcome::Dropped(reason), Some(request)) => {
                 let operation = operation::read(request);
@@ -592,24 +592,24 @@ impl Shared {
             self.work.notify_one();
             return Ok(Taken::Full);
         }
-        let doubts = self.collect_doubts(&mut dispatch);
+        let ambiguous = self.collect_ambiguous(&mut dispatch);
         self.show(&dispatch);
         drop(dispatch);
         count(&self.counters.offered);
         self.work.notify_one();
-        self.tell_doubts(doubts);
+        self.tell_ambiguous(ambiguous);
         Ok(Taken::Yes)
     }
 
-    fn collect_doubts(&self, dispatch: &mut Dispatch) -> Vec<Doubtful> {
+    fn collect_ambiguous(&self, dispatch: &mut Dispatch) -> Vec<Ambiguous> {
         let found = dispatch.order.ambiguous();
         found.flat_map(|found| self.names.name(&found)).collect()
     }
 
-    fn tell_doubts(&self, doubts: impl IntoIterator<Item = Doubtful>) {
-        for doubt in doubts {
-            count(&self.counters.doubtful);
-            self.outcomes.doubtful(&doubt);
+    fn tell_ambiguous(&self, ambiguous: impl IntoIterator<Item = Ambiguous>) {
+        for ambiguous in ambiguous {
+            count(&self.counters.ambiguous);
+            self.outcomes.ambiguous(&ambiguous);
         }
     }
 
@@ -645,11 +645,11 @@ impl Shared {
             self.tell(job.position(), &outcome);
         }
         let woken = dispatch.finished(job);
-        let doubts = self.collect_doubts(&mut dispatch);
+        let ambiguous = self.collect_ambiguous(&mut dispatch);
         let (room, idle) = (dispatch.has_room(), dispatch.load().held == 0);
         self.show(&dispatch);
         drop(dispatch);
-        self.tell_doubts(doubts);
+        self.tell_ambiguous(ambiguous);
         // All of these cost next to nothing when nobody waits.
         for _ in 1..woken {
             self.work.notify_one();
@@ -760,7 +760,7 @@ impl Prepared {
     const fn left(reason: Filtered) -> Self {
         Self::Leave {
             outcome: Outcome::Filtered(reason),
-            doubts: Vec::new(),
+            ambiguous: Vec::new(),
         }
     }
 }

@@ -63,7 +63,7 @@ pub use engine::{Closed, Config, Drained, Engine, StartError};
 pub use identity::{Authorization, ClientCertificate, Identity};
 pub use incoming::{Answer, AnswerError, AnswerLimits};
 pub use limit::Limit;
-pub use outcome::{Delivered, Doubtful, Dropped, Filtered, Outcome, Outcomes, Subject};
+pub use outcome::{Delivered, Ambiguous, Dropped, Filtered, Outcome, Outcomes, Subject};
 pub use outgoing::{FieldError, FieldName, FieldValue, HostHeader, Rewrite, Unsendable};
 pub use pace::{Clock, Pace, PerSecond, Spacing, Speed, Spread, Timings};
 pub use preview::{Preview, preview};

@@ -1,4 +1,4 @@
-//! The names of documents, for what is in doubt. Bounded: a name is kept for as many writes as the order
+//! The names of documents, for what is ambiguous. Bounded: a name is kept for as many writes as the order
 //! remembers.
 
 use std::collections::{HashMap, VecDeque};
@@ -9,7 +9,7 @@ use exchange::operation::{Action, Operation};
 use parking_lot::Mutex;
 
 use crate::order::{Ambiguity, Of, Ticket};
-use crate::outcome::{Doubtful, Subject};
+use crate::outcome::{Ambiguous, Subject};
 use crate::plan::{Decision, Fate, Write};
 use crate::resolve::DocumentName;
 
@@ -47,7 +47,7 @@ impl Names {
     }
 
     /// What the order cannot decide, by its names.
-    pub(crate) fn name(&self, found: &Ambiguity) -> Option<Doubtful> {
+    pub(crate) fn name(&self, found: &Ambiguity) -> Option<Ambiguous> {
         let (position, subject) = match &found.of {
             Of::Item(ticket, item) => {
                 let recent = self.recent.lock();
@@ -60,7 +60,7 @@ impl Names {
             Of::Operation(ticket) => (*ticket, Subject::Operation),
             Of::Index(name) => (found.by, Subject::Index(name.clone())),
         };
-        Some(Doubtful {
+        Some(Ambiguous {
             position,
             by: found.by,
             subject,
@@ -69,12 +69,12 @@ impl Names {
     }
 
     /// What the primary's answer leaves open, by its names.
-    pub(crate) fn doubts(
+    pub(crate) fn ambiguous(
         &self,
         exchange: &Exchange,
         operation: &Operation,
         decision: &Decision,
-    ) -> Vec<Doubtful> {
+    ) -> Vec<Ambiguous> {
         let Some(ambiguous) = decision.ambiguous else {
             return Vec::new();
         };
@@ -83,20 +83,20 @@ impl Names {
             Fate::Write(writes) if !writes.is_empty() => {
                 let names = writes.iter().filter_map(document);
                 names
-                    .map(|name| doubt(exchange.position, Subject::Document(name), reason))
+                    .map(|name| about(exchange.position, Subject::Document(name), reason))
                     .collect()
             }
             _ => self.all(exchange, operation, reason),
         }
     }
 
-    /// All that an operation writes is in doubt.
+    /// All that an operation writes is ambiguous.
     pub(crate) fn all(
         &self,
         exchange: &Exchange,
         operation: &Operation,
         reason: &'static str,
-    ) -> Vec<Doubtful> {
+    ) -> Vec<Ambiguous> {
         let position = exchange.position;
         let named = operation
             .documents
@@ -121,13 +121,13 @@ impl Names {
         };
         named
             .chain(whole)
-            .map(|subject| doubt(position, subject, reason))
+            .map(|subject| about(position, subject, reason))
             .collect()
     }
 }
 
-fn doubt(position: u64, subject: Subject, reason: &'static str) -> Doubtful {
-    Doubtful {
+fn about(position: u64, subject: Subject, reason: &'static str) -> Ambiguous {
+    Ambiguous {
         position,
         by: position,
         subject,

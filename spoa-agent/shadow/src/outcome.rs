@@ -83,8 +83,8 @@ pub trait Outcomes: Send + Sync + 'static {
 
     /// The captured halves do not tell what the primary has. Told before the exchange's outcome where
     /// that is possible.
-    fn doubtful(&self, doubt: &Doubtful) {
-        let _ = doubt;
+    fn ambiguous(&self, ambiguous: &Ambiguous) {
+        let _ = ambiguous;
     }
 
     /// A request was answered, or given up. Called before [`Outcomes::done`].
@@ -95,10 +95,10 @@ pub trait Outcomes: Send + Sync + 'static {
 
 /// Something on the target that may differ from what the primary has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubtful {
+pub struct Ambiguous {
     /// The exchange that wrote it.
     pub position: u64,
-    /// The exchange because of which it is in doubt. Often the same.
+    /// The exchange because of which it is ambiguous. Often the same.
     pub by: u64,
     /// What may differ.
     pub subject: Subject,

@@ -1,4 +1,4 @@
-//! Documents that the captured answers leave in doubt, settled by what the primary has now. Pure: requests
+//! Documents that the captured answers leave ambiguous, settled by what the primary has now. Pure: requests
 //! out, answers in.
 //!
 //! The primary is asked for the document in real time, and the shadow gets what it answers: the source, or

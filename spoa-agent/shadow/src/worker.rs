@@ -13,7 +13,7 @@ use crate::dispatch::Next;
 use crate::engine::Shared;
 use crate::job::{Batch, Job, Trouble, TroubleKind};
 use crate::notes::{Before, What};
-use crate::outcome::{Doubtful, Subject};
+use crate::outcome::{Ambiguous, Subject};
 use crate::pair::{Dispatched, When};
 use crate::plan::{self, Became, guard};
 use crate::{
@@ -495,13 +495,13 @@ impl Worker {
                 "the shadow refused what the primary accepted"
             );
         }
-        for doubt in self.refused_doubts(job, judged) {
-            self.shared.outcomes.doubtful(&doubt);
+        for ambiguous in self.ambiguous_as_refused(job, judged) {
+            self.shared.outcomes.ambiguous(&ambiguous);
         }
     }
 
-    fn refused_doubts(&self, job: &Job, judged: &plan::Judged) -> Vec<Doubtful> {
-        let doubt = |subject| Doubtful {
+    fn ambiguous_as_refused(&self, job: &Job, judged: &plan::Judged) -> Vec<Ambiguous> {
+        let ambiguous = |subject| Ambiguous {
             position: job.position(),
             by: job.position(),
             subject,
@@ -513,10 +513,10 @@ impl Worker {
             .filter(|(_, became)| matches!(became, Became::Refused(_)));
         let documents = refused.filter_map(|(item, _)| job.in_hand.name(*item));
         let documents: Vec<_> = documents
-            .map(|name| doubt(Subject::Document(name)))
+            .map(|name| ambiguous(Subject::Document(name)))
             .collect();
         if documents.is_empty() {
-            return vec![doubt(Subject::Operation)];
+            return vec![ambiguous(Subject::Operation)];
         }
         documents
     }
