@@ -38,6 +38,16 @@ pub struct Counters {
     pub target_down: AtomicU64,
     /// Documents and indices that were found to be ambiguous.
     pub ambiguous: AtomicU64,
+    /// Gauge: documents that are ambiguous and wait to be read from the primary.
+    pub resolve_pending: AtomicU64,
+    /// Documents that were ambiguous and are not, for they were read from the primary.
+    pub resolved: AtomicU64,
+    /// Documents that stay ambiguous although they were to be read from the primary.
+    pub unresolved: AtomicU64,
+    /// Attempts to settle an ambiguous document that failed.
+    pub resolve_failures: AtomicU64,
+    /// Writes of documents that were left out, for what was read from the primary shows them already.
+    pub superseded: AtomicU64,
     /// Documents, and operations without documents, that the primary accepted and the target refused.
     pub refused: AtomicU64,
     /// Of what must not be done twice: found to be done already.

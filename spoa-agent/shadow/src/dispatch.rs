@@ -16,6 +16,7 @@ use crate::health::{Gate, Health};
 use crate::job::{InHand, Job, Trouble, TroubleKind};
 use crate::order::{Completed, Footprint, Order};
 use crate::pace::Pace;
+use crate::resolver::FIRST_TICKET;
 
 /// How much the engine holds at most: waiting, in flight, and between attempts.
 #[derive(Clone, Copy, Debug)]
@@ -199,6 +200,12 @@ impl Dispatch {
         if !self.admits(in_hand.weight) {
             return Taken::Full;
         }
+        self.take_in(in_hand, footprint);
+        Taken::Yes
+    }
+
+    /// The same without a look at the bounds.
+    pub(crate) fn take_in(&mut self, in_hand: &Arc<InHand>, footprint: &Footprint) {
         let position = in_hand.position();
         self.held_bytes = self.held_bytes.saturating_add(in_hand.weight);
         let waiting = Waiting {
@@ -208,7 +215,6 @@ impl Dispatch {
         };
         self.in_hand.insert(position, waiting);
         self.order.complete(position, Completed::Apply(footprint));
-        Taken::Yes
     }
 
     pub(crate) fn next(&mut self, now: Instant) -> Next {
@@ -405,7 +411,8 @@ impl Dispatch {
         self.order.drain();
         self.early.clear();
         self.parked.clear();
-        let mut rest: Vec<u64> = self.in_hand.drain().map(|(position, _)| position).collect();
+        let rest = self.in_hand.drain().map(|(position, _)| position);
+        let mut rest: Vec<u64> = rest.filter(|position| *position < FIRST_TICKET).collect();
         rest.sort_unstable();
         self.held_bytes = 0;
         rest

@@ -33,10 +33,11 @@ use crate::memory::MemoryError;
 use crate::names::Names;
 use crate::notes::Notes;
 use crate::order::{Completed, Footprint, Level, Memory, Order, Scope};
-use crate::outcome::{Ambiguous, Filtered};
+use crate::outcome::{Ambiguous, Filtered, Subject};
 use crate::pace::Pace;
 use crate::plan::{self, Fate, Policy};
 use crate::quiet::Quiet;
+use crate::resolver::{FIRST_TICKET, Resolve, Resolver};
 use crate::tokens::{self, Asked, Told};
 use crate::worker::Worker;
 use crate::{
@@ -82,6 +83,8 @@ pub struct Config {
     /// Whether a run before this one was perhaps killed: then the target is first left to finish what it
     /// was sent.
     pub resumed: bool,
+    /// Whether what is ambiguous is read from the primary. Only with [`Level::Causal`].
+    pub resolve: Option<Resolve>,
     /// The target's name in pairs. Empty: its address.
     pub name: String,
     /// Whether every request gives a pair; those of dropped exchanges are told in any case. How much of the
@@ -110,6 +113,7 @@ impl Config {
             anchor_dates: false,
             notes: None,
             resumed: false,
+            resolve: None,
             name: String::new(),
             pairs: false,
         }
@@ -185,6 +189,12 @@ impl Engine {
             config.bounds,
             config.retry,
         );
+        let resolver = match config.resolve {
+            Some(resolve) if config.order == Level::Causal && !config.as_is => {
+                Some(Resolver::new(resolve, connections)?)
+            }
+            _ => None,
+        };
         let shared = Arc::new(Shared {
             dispatch: Mutex::new(dispatch),
             work: Notify::new(),
@@ -210,7 +220,9 @@ impl Engine {
             pairs: config.pairs,
             keep: config.limits.keep,
             refused_log: Quiet::default(),
+            resolver,
         });
+        shared.restore_pending();
         if config.resumed {
             shared.dispatch.lock().settle_first();
         }
@@ -218,6 +230,7 @@ impl Engine {
         for _ in 0..connections {
             workers.spawn(Worker::new(shared.clone()).run());
         }
+        workers.spawn(shared.clone().resolve_all());
         let mut clock = JoinSet::new();
         if let Some(pace) = &shared.pace {
             let mut changes = pace.clock().subscribe();
@@ -242,6 +255,9 @@ impl Engine {
     /// Returns how far into a replay the request belongs: [`Pace::moment`]. Zero without a pace.
     pub fn begun(&self, position: u64, request: &Request) -> Duration {
         let begun = self.shared.read(request);
+        if let Some(resolver) = &self.shared.resolver {
+            resolver.begun(position, request);
+        }
         let moment = begun.moment;
         let footprint = self
             .shared
@@ -272,8 +288,10 @@ impl Engine {
                 drop(dispatch);
                 shared.begun.lock().remove(&position);
                 count(&shared.counters.offered);
+                let ambiguous: Vec<Ambiguous> = ambiguous.into_iter().chain(more).collect();
+                shared.note_ambiguous(&ambiguous);
                 shared.tell(position, &outcome);
-                shared.tell_ambiguous(ambiguous.into_iter().chain(more));
+                shared.resolve_ambiguous(&ambiguous);
                 shared.work.notify_one();
                 Ok(())
             }
@@ -282,9 +300,11 @@ impl Engine {
                 footprint,
                 ambiguous,
             } => {
+                // Before the outcome can be told.
+                shared.note_ambiguous(&ambiguous);
                 self.take_in(&in_hand, &footprint).await?;
                 shared.begun.lock().remove(&position);
-                shared.tell_ambiguous(ambiguous);
+                shared.resolve_ambiguous(&ambiguous);
                 Ok(())
             }
         }
@@ -307,6 +327,7 @@ impl Engine {
     /// Everything before this position is done, and the journal will never tell it again.
     pub fn saved(&self, position: u64) {
         self.shared.notes.forget_before(position);
+        self.shared.floors_saved(position);
     }
 
     /// Waits until everything that was offered has its outcome.
@@ -321,11 +342,21 @@ impl Engine {
         }
     }
 
+    /// Waits until nothing that is ambiguous waits to be read from the primary.
+    pub async fn resolved(&self) {
+        if let Some(resolver) = &self.shared.resolver {
+            resolver.idle().await;
+        }
+    }
+
     /// Begins nothing more, and waits until `deadline` for what is in flight.
     pub async fn drain(&self, deadline: Instant) -> Drained {
         self.shared.dispatch.lock().close();
         self.shared.work.notify_waiters();
         self.shared.room.notify_waiters();
+        if let Some(resolver) = &self.shared.resolver {
+            resolver.wake();
+        }
         let mut workers = std::mem::take(&mut *self.workers.lock());
         let ended = async { while workers.join_next().await.is_some() {} };
         if timeout_at(deadline, ended).await.is_err() {
@@ -431,6 +462,7 @@ pub(crate) struct Shared {
     /// Bytes of an answer that are kept in any case.
     pub(crate) keep: usize,
     pub(crate) refused_log: Quiet,
+    pub(crate) resolver: Option<Resolver>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -582,6 +614,30 @@ impl Shared {
         }
     }
 
+    /// What was not done of a job may be missing on the target.
+    fn ambiguous_as_lost(&self, job: &Job, dropped: &Dropped) -> Vec<Ambiguous> {
+        let in_hand = &job.in_hand;
+        if job.is_read() || self.as_is {
+            return Vec::new();
+        }
+        let batches = job.batches.iter();
+        let left = batches.flat_map(|batch| in_hand.items(batch));
+        let names: Vec<_> = left.filter_map(|item| in_hand.name(item)).collect();
+        let reason = dropped.as_str();
+        if names.is_empty() {
+            return self
+                .names
+                .all(&in_hand.exchange, &in_hand.operation, reason);
+        }
+        let lost = |name| Ambiguous {
+            position: job.position(),
+            by: job.position(),
+            subject: Subject::Document(name),
+            reason,
+        };
+        names.into_iter().map(lost).collect()
+    }
+
     fn take_in(&self, in_hand: &Arc<InHand>, footprint: &Footprint) -> Result<Taken, Closed> {
         let mut dispatch = self.dispatch.lock();
         if dispatch.is_closing() {
@@ -593,24 +649,19 @@ impl Shared {
             return Ok(Taken::Full);
         }
         let ambiguous = self.collect_ambiguous(&mut dispatch);
+        // While nobody can end it: its outcome is told after this.
+        self.note_ambiguous(&ambiguous);
         self.show(&dispatch);
         drop(dispatch);
         count(&self.counters.offered);
         self.work.notify_one();
-        self.tell_ambiguous(ambiguous);
+        self.resolve_ambiguous(&ambiguous);
         Ok(Taken::Yes)
     }
 
-    fn collect_ambiguous(&self, dispatch: &mut Dispatch) -> Vec<Ambiguous> {
+    pub(crate) fn collect_ambiguous(&self, dispatch: &mut Dispatch) -> Vec<Ambiguous> {
         let found = dispatch.order.ambiguous();
-        found.flat_map(|found| self.names.name(&found)).collect()
-    }
-
-    fn tell_ambiguous(&self, ambiguous: impl IntoIterator<Item = Ambiguous>) {
-        for ambiguous in ambiguous {
-            count(&self.counters.ambiguous);
-            self.outcomes.ambiguous(&ambiguous);
-        }
+        found.filter_map(|found| self.names.name(&found)).collect()
     }
 
     pub(crate) fn next(&self) -> Next {
@@ -630,9 +681,15 @@ impl Shared {
     pub(crate) fn finish(&self, job: &Job, outcome: Outcome) {
         if let Outcome::Dropped(dropped) = &outcome {
             self.log_dropped(job, dropped);
+            let lost = self.ambiguous_as_lost(job, dropped);
+            self.note_ambiguous(&lost);
+            self.resolve_ambiguous(&lost);
         }
         // The outcome is told before anything goes that waited for it: so what is told is always so much
         // that a restart can go on from it.
+        if job.position() < FIRST_TICKET {
+            self.swept(&job.in_hand.operation, job.in_hand.exchange.time_us());
+        }
         let mut dispatch = self.dispatch.lock();
         if let (Some(pace), Some(due), Outcome::Delivered(delivered)) =
             (&self.pace, job.due, &outcome)
@@ -641,7 +698,9 @@ impl Shared {
             let sent = now.checked_sub(delivered.timing.end).unwrap_or(now);
             pace.answered(due, sent, now);
         }
-        if let Some(outcome) = dispatch.outcome(job, outcome) {
+        if let Some(outcome) = dispatch.outcome(job, outcome)
+            && job.position() < FIRST_TICKET
+        {
             self.tell(job.position(), &outcome);
         }
         let woken = dispatch.finished(job);
@@ -649,7 +708,8 @@ impl Shared {
         let (room, idle) = (dispatch.has_room(), dispatch.load().held == 0);
         self.show(&dispatch);
         drop(dispatch);
-        self.tell_ambiguous(ambiguous);
+        self.note_ambiguous(&ambiguous);
+        self.resolve_ambiguous(&ambiguous);
         // All of these cost next to nothing when nobody waits.
         for _ in 1..woken {
             self.work.notify_one();

@@ -9,7 +9,8 @@ use exchange::operation::{Access, Action, Document, Operation, Reach, Refresh};
 use exchange::{Exchange, Request};
 
 use crate::aliases::Aliases;
-use crate::order::{Footprint, Key, Keys, Level, Scope, Sweep, Touch};
+use crate::order::{Expressions, Footprint, Key, Keys, Level, Scope, Sweep, Touch};
+use crate::resolve::DocumentName;
 use crate::tokens::{self, Asked, Told};
 
 /// Makes footprints.
@@ -27,6 +28,11 @@ impl Intake {
             keys: Keys::default(),
             aliases: Aliases::default(),
         }
+    }
+
+    /// Which indices names stand for.
+    pub(crate) fn aliases(&self) -> &Aliases {
+        &self.aliases
     }
 
     /// What a request touches that has no answer yet.
@@ -74,11 +80,38 @@ impl Intake {
     /// written under its index; two routing values may lead to one shard, where the later write meets the
     /// document of the earlier one (measured on 7.10.2). Two indices with the same ids share keys, which costs
     /// parallelism and nothing else.
-    fn document_key(&self, document: &Document, answered: Option<&Answered>) -> Option<Key> {
+    pub(crate) fn document_key(
+        &self,
+        document: &Document,
+        answered: Option<&Answered>,
+    ) -> Option<Key> {
         let id = answered
             .and_then(|answered| answered.id.as_ref())
             .or(document.id.as_ref())?;
         Some(self.keys.document(b"", None, id))
+    }
+
+    /// The index and the key of a document, by its name.
+    pub(crate) fn named(&self, name: &DocumentName) -> (Bytes, Key) {
+        let index = self.aliases.resolve(&name.index);
+        let key = self
+            .keys
+            .document(&index, name.routing.as_deref(), &name.id);
+        (index, key)
+    }
+
+    /// The indices that an operation is on as a whole.
+    pub(crate) fn scope(&self, operation: &Operation) -> Expressions {
+        Expressions::of(&self.whole_indices(operation))
+    }
+
+    fn whole_indices(&self, operation: &Operation) -> Scope {
+        match operation.reach {
+            Reach::Nothing | Reach::Documents => Scope::Nothing,
+            Reach::Indices if operation.indices.is_all() => Scope::All,
+            Reach::Indices => Scope::Indices(self.aliases.expand(&operation.indices.names)),
+            Reach::Cluster => Scope::All,
+        }
     }
 
     fn touches(
@@ -143,12 +176,7 @@ impl Intake {
         Footprint {
             access: operation.access,
             documents,
-            indices: match operation.reach {
-                Reach::Nothing | Reach::Documents => Scope::Nothing,
-                Reach::Indices if operation.indices.is_all() => Scope::All,
-                Reach::Indices => Scope::Indices(self.aliases.expand(&operation.indices.names)),
-                Reach::Cluster => Scope::All,
-            },
+            indices: self.whole_indices(operation),
             sweep: sweep(operation),
             keys: tokens
                 .iter()

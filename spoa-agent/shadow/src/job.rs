@@ -12,10 +12,11 @@ use exchange::operation::answer::Answer;
 use tokio::time::Instant;
 
 use crate::health::Doubt;
-use crate::order::Items;
-use crate::order::UnitId;
+use crate::intake::Intake;
+use crate::order::{Items, Key, UnitId};
 use crate::plan;
 use crate::resolve::DocumentName;
+use crate::resolver::Captured;
 use crate::tokens::{Asked, Told};
 use crate::{Delivered, Dropped, Outcome, Timing};
 
@@ -67,6 +68,21 @@ impl InHand {
             }
         }
         ranges
+    }
+
+    /// What the order knows of the write of a document.
+    pub(crate) fn captured(&self, item: usize, intake: &Intake) -> Option<(Key, Captured)> {
+        let document = self.operation.documents.get(item)?;
+        let answered = match &self.answer {
+            Answer::Documents(answered) => answered.get(item),
+            Answer::Status | Answer::Unknown => None,
+        };
+        let write = Captured {
+            sequence: answered.and_then(|answered| answered.sequence),
+            request_us: self.exchange.time_us(),
+            response_us: self.exchange.response.as_ref().map(|it| it.time_us),
+        };
+        Some((intake.document_key(document, answered)?, write))
     }
 
     /// The name of a document, where it is known.
@@ -129,6 +145,8 @@ pub(crate) struct Job {
     pub(crate) last_answer: Option<(crate::Answer, Timing)>,
     /// The batches are cut.
     pub(crate) is_prepared: bool,
+    /// Documents that were left out, for what was read from the primary shows these writes.
+    pub(crate) superseded: usize,
 }
 
 /// A failed attempt.
@@ -175,6 +193,7 @@ impl Job {
             delivered: None,
             last_answer: None,
             is_prepared: false,
+            superseded: 0,
         }
     }
 

@@ -20,6 +20,9 @@
 //! Delivery is at least once. An exchange is sent again after a failure, also when the target may have
 //! done it; [`Delivered::attempts`] says so. Why that leaves the same documents is told in [`plan`]; `notes`
 //! keeps over a kill what that needs ([`memory`]), `settle` lets the target finish first.
+//!
+//! What the captured halves cannot decide is told as [`Ambiguous`]; `resolver` settles it by reading from the
+//! primary, where that is allowed.
 
 mod aliases;
 pub mod anchor;
@@ -46,6 +49,7 @@ pub mod plan;
 mod preview;
 mod quiet;
 mod resolve;
+mod resolver;
 pub mod rules;
 pub mod sender;
 mod settle;
@@ -63,11 +67,12 @@ pub use engine::{Closed, Config, Drained, Engine, StartError};
 pub use identity::{Authorization, ClientCertificate, Identity};
 pub use incoming::{Answer, AnswerError, AnswerLimits};
 pub use limit::Limit;
-pub use outcome::{Delivered, Ambiguous, Dropped, Filtered, Outcome, Outcomes, Subject};
+pub use outcome::{Ambiguous, Delivered, Dropped, Filtered, Outcome, Outcomes, Subject};
 pub use outgoing::{FieldError, FieldName, FieldValue, HostHeader, Rewrite, Unsendable};
 pub use pace::{Clock, Pace, PerSecond, Spacing, Speed, Spread, Timings};
 pub use preview::{Preview, preview};
 pub use resolve::DocumentName;
+pub use resolver::Resolve;
 pub use sender::{Route, SendError, Sender, Sent, Timeouts, Timing};
 pub use target::{Secret, SecretError, Target, TargetError};
 pub use tls::{Trust, TrustError};

@@ -12,6 +12,7 @@ use crate::order::{Ambiguity, Of, Ticket};
 use crate::outcome::{Ambiguous, Subject};
 use crate::plan::{Decision, Fate, Write};
 use crate::resolve::DocumentName;
+use crate::resolver::FIRST_TICKET;
 
 /// Writes whose documents can still be named.
 const LIMIT: usize = 65_536;
@@ -48,6 +49,10 @@ impl Names {
 
     /// What the order cannot decide, by its names.
     pub(crate) fn name(&self, found: &Ambiguity) -> Option<Ambiguous> {
+        // What is read from the primary is a write of nobody's.
+        if matches!(found.of, Of::Item(ticket, _) if ticket >= FIRST_TICKET) {
+            return None;
+        }
         let (position, subject) = match &found.of {
             Of::Item(ticket, item) => {
                 let recent = self.recent.lock();
@@ -62,7 +67,11 @@ impl Names {
         };
         Some(Ambiguous {
             position,
-            by: found.by,
+            by: if found.by < FIRST_TICKET {
+                found.by
+            } else {
+                position
+            },
             subject,
             reason: found.reason.as_str(),
         })

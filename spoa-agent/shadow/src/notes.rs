@@ -1,13 +1,15 @@
 //! What the engine must not forget over a kill: how documents were before writes that must not be done
 //! twice, and the token sessions. Kept in a file of their own, beside the cursor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::memory::{Memory, MemoryError};
 use crate::plan::guard::DocumentState;
+use crate::resolve::DocumentName;
 use crate::tokens::{self, Event, Sessions};
 use exchange::operation::answer::Sequence;
 
@@ -15,9 +17,13 @@ use exchange::operation::answer::Sequence;
 const LARGEST: u64 = 16 << 20;
 /// Stands in the place of an item for what a whole operation changes.
 const WHOLE: u32 = u32::MAX;
+/// Stands in the place of a length for what is not there.
+const NOTHING: u32 = u32::MAX;
 
 const SESSION: u8 = 1;
 const GUARD: u8 = 2;
+const UNRESOLVED: u8 = 3;
+const RESOLVED: u8 = 4;
 
 /// How something was before it was written for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +51,8 @@ struct Kept {
     memory: Option<Memory>,
     guards: BTreeMap<What, Before>,
     sessions: Sessions,
+    /// Documents that are to be read from the primary, as they are written down.
+    unresolved: BTreeSet<Vec<u8>>,
 }
 
 impl Notes {
@@ -67,11 +75,20 @@ impl Notes {
             .filter(|record| record.kind == GUARD)
             .filter_map(|record| read_guard(&record.payload))
             .collect();
+        let mut unresolved = BTreeSet::new();
+        for record in &records {
+            match record.kind {
+                UNRESOLVED => drop(unresolved.insert(record.payload.to_vec())),
+                RESOLVED => drop(unresolved.remove(&*record.payload)),
+                _ => {}
+            }
+        }
         Ok(Self {
             kept: Mutex::new(Kept {
                 memory,
                 guards,
                 sessions,
+                unresolved,
             }),
         })
     }
@@ -100,6 +117,35 @@ impl Notes {
             item: None,
         };
         kept.guards = kept.guards.split_off(&from);
+    }
+
+    /// The documents that were ambiguous at the end of the last run, or perhaps are again.
+    pub(crate) fn unresolved(&self) -> Vec<DocumentName> {
+        let kept = self.kept.lock();
+        kept.unresolved
+            .iter()
+            .filter_map(|it| read_name(it))
+            .collect()
+    }
+
+    /// Notes that a document is to be read from the primary.
+    pub(crate) fn unresolved_now(&self, name: &DocumentName) -> Result<(), MemoryError> {
+        let (mut kept, name) = (self.kept.lock(), write_name(name));
+        if kept.unresolved.contains(&name) {
+            return Ok(());
+        }
+        kept.append(UNRESOLVED, &name)?;
+        kept.unresolved.insert(name);
+        Ok(())
+    }
+
+    /// Notes that nothing is to be done about the document any more.
+    pub(crate) fn resolved_now(&self, name: &DocumentName) -> Result<(), MemoryError> {
+        let (mut kept, name) = (self.kept.lock(), write_name(name));
+        if kept.unresolved.remove(&name) {
+            kept.append(RESOLVED, &name)?;
+        }
+        Ok(())
     }
 
     /// Looks at the sessions.
@@ -132,8 +178,10 @@ impl Kept {
         let guards = self.guards.iter();
         let guards = guards.map(|(what, before)| (GUARD, write_guard(*what, *before)));
         let sessions = self.sessions.snapshot().into_iter();
+        let unresolved = self.unresolved.iter();
         let live: Vec<(u8, Vec<u8>)> = guards
             .chain(sessions.map(|event| (SESSION, event.encode())))
+            .chain(unresolved.map(|name| (UNRESOLVED, name.clone())))
             .collect();
         memory.rewrite(live)?;
         memory.append(kind, payload)
@@ -176,6 +224,40 @@ fn read_guard(mut record: &[u8]) -> Option<(What, Before)> {
     };
     let item = (item != WHOLE).then_some(item);
     Some((What { position, item }, before))
+}
+
+fn write_name(name: &DocumentName) -> Vec<u8> {
+    let mut record = Vec::new();
+    let parts = [
+        Some(&name.index),
+        name.mapping_type.as_ref(),
+        Some(&name.id),
+        name.routing.as_ref(),
+    ];
+    for part in parts {
+        let length = part.map_or(NOTHING, |part| u32::try_from(part.len()).unwrap_or(NOTHING));
+        record.extend_from_slice(&length.to_le_bytes());
+        record.extend_from_slice(part.map_or(&[], |part| part));
+    }
+    record
+}
+
+fn read_name(mut record: &[u8]) -> Option<DocumentName> {
+    let mut part = || -> Option<Option<Bytes>> {
+        let length = u32::from_le_bytes(*take(&mut record)?);
+        if length == NOTHING {
+            return Some(None);
+        }
+        let (head, rest) = record.split_at_checked(usize::try_from(length).ok()?)?;
+        record = rest;
+        Some(Some(Bytes::copy_from_slice(head)))
+    };
+    Some(DocumentName {
+        index: part()??,
+        mapping_type: part()?,
+        id: part()??,
+        routing: part()?,
+    })
 }
 
 fn take<'a, const N: usize>(input: &mut &'a [u8]) -> Option<&'a [u8; N]> {
@@ -221,5 +303,30 @@ mod tests {
         notes.forget_before(7);
         assert_eq!(notes.before(item(5, 0)), None);
         assert!(notes.before(item(7, 1)).is_some() && notes.before(whole).is_some());
+    }
+
+    #[test]
+    fn a_document_that_was_to_be_read_from_the_primary_still_is_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes");
+        let limits = tokens::Limits::default();
+        let name = |id: &'static str, routing: Option<&'static str>| DocumentName {
+            index: "i".into(),
+            mapping_type: None,
+            id: id.into(),
+            routing: routing.map(Bytes::from),
+        };
+        let notes = Notes::open(Some(&path), limits).unwrap();
+        let (plain, routed) = (name("1", None), name("1", Some("")));
+        for name in [&plain, &routed, &plain] {
+            notes.unresolved_now(name).unwrap();
+        }
+        drop(notes);
+        let notes = Notes::open(Some(&path), limits).unwrap();
+        assert_eq!(notes.unresolved().len(), 2);
+        notes.resolved_now(&plain).unwrap();
+        drop(notes);
+        let notes = Notes::open(Some(&path), limits).unwrap();
+        assert_eq!(notes.unresolved(), [routed]);
     }
 }

@@ -47,6 +47,8 @@ pub enum Filtered {
     Denied,
     /// A rule takes a sample, and it is not in it.
     NotSampled,
+    /// What was read from the primary to settle something ambiguous shows it already.
+    Superseded,
 }
 
 /// Why an exchange is lost to the target.
@@ -85,6 +87,11 @@ pub trait Outcomes: Send + Sync + 'static {
     /// that is possible.
     fn ambiguous(&self, ambiguous: &Ambiguous) {
         let _ = ambiguous;
+    }
+
+    /// The document was ambiguous, and now the target has what the primary has.
+    fn resolved(&self, name: &DocumentName) {
+        let _ = name;
     }
 
     /// A request was answered, or given up. Called before [`Outcomes::done`].
@@ -179,6 +186,7 @@ impl Filtered {
             Self::NoEffect => "no effect",
             Self::Denied => "denied",
             Self::NotSampled => "not sampled",
+            Self::Superseded => "superseded",
         }
     }
 }

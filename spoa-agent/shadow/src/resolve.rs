@@ -69,6 +69,17 @@ pub(crate) fn read(status: u16, body: &[u8]) -> Result<Found, NoAnswer> {
     }
 }
 
+/// The index that the answer to [`ask`] is from; another than was asked for, when that was an alias.
+pub(crate) fn index(body: &[u8]) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Index {
+        #[serde(rename = "_index")]
+        index: String,
+    }
+    let answer: Index = serde_json::from_slice(body).ok()?;
+    Some(answer.index.into())
+}
+
 /// Makes the shadow have what the primary has.
 pub(crate) fn put(name: &DocumentName, found: &Found) -> Request {
     match found {
@@ -172,6 +183,7 @@ mod tests {
             (&*request.method, &*request.body.content),
             (&b"PUT"[..], &br#"{"b":1.0,  "a":[1,2]}"#[..])
         );
+        assert_eq!(index(body), Some(Bytes::from_static(b"logs")));
         let missing = read(404, br#"{"_index":"logs","_id":"1","found":false}"#).unwrap();
         assert_eq!(put(&name(), &missing).method, "DELETE");
     }
@@ -185,5 +197,6 @@ mod tests {
         // No such index: nothing was found, and there is nothing to find.
         let body = br#"{"error":{"type":"index_not_found_exception"},"status":404}"#;
         assert_eq!(read(404, body), Ok(Found::Missing));
+        assert_eq!(index(body), None);
     }
 }

@@ -13,9 +13,10 @@ use crate::dispatch::Next;
 use crate::engine::Shared;
 use crate::job::{Batch, Job, Trouble, TroubleKind};
 use crate::notes::{Before, What};
-use crate::outcome::{Ambiguous, Subject};
+use crate::outcome::{Ambiguous, Filtered, Subject};
 use crate::pair::{Dispatched, When};
 use crate::plan::{self, Became, guard};
+use crate::resolver::{Contained, FIRST_TICKET};
 use crate::{
     Answer, Delivered, Dropped, Outcome, SendError, Sender, Sent, Timing, Unsendable, anchor,
     settle, writes,
@@ -32,8 +33,10 @@ const SETTLING_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(crate) struct Worker {
-    shared: Arc<Shared>,
-    sender: Sender,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sender: Sender,
+    /// To the primary, where it may be asked.
+    pub(crate) primary: Option<Sender>,
 }
 
 /// What follows from one step of a job.
@@ -60,7 +63,13 @@ struct Ready {
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let sender = Sender::new(shared.route.clone());
-        Self { shared, sender }
+        let primary = shared.resolver.as_ref();
+        let primary = primary.map(|resolver| Sender::new(resolver.primary.clone()));
+        Self {
+            shared,
+            sender,
+            primary,
+        }
     }
 
     pub(crate) async fn run(mut self) {
@@ -119,6 +128,9 @@ impl Worker {
     /// Sends all of the job and sees to what follows. Returns whether the target gave final answers, and
     /// if not, what it asked for.
     async fn send(&mut self, mut job: Job) -> Result<(), Option<Duration>> {
+        if job.position() >= FIRST_TICKET {
+            return self.resolve(&job).await;
+        }
         let began = Instant::now();
         job.prepare();
         self.shared.in_flight(1);
@@ -156,6 +168,9 @@ impl Worker {
                 Step::End(outcome) => return Ok(outcome),
             }
         }
+        if job.delivered.is_none() && job.superseded > 0 {
+            return Ok(Outcome::Filtered(Filtered::Superseded));
+        }
         Ok(Outcome::Delivered(job.delivered.unwrap_or(Delivered {
             status: 200,
             attempts: job.attempts,
@@ -164,6 +179,9 @@ impl Worker {
     }
 
     async fn step(&mut self, job: &mut Job, batch: &Batch) -> Step {
+        let Some(batch) = &self.without_superseded(job, batch) else {
+            return Step::Nothing;
+        };
         let batch = match self.not_done(job, batch).await {
             Ok(Some(batch)) => batch,
             Ok(None) => return Step::Nothing,
@@ -191,6 +209,36 @@ impl Worker {
         let sent = self.sender.send_and_keep(&ready.request, keep).await;
         job.attempts = job.attempts.saturating_add(sent.attempts);
         self.judge(job, &ready, sent)
+    }
+
+    /// What of the batch is not in what was read from the primary.
+    fn without_superseded(&self, job: &mut Job, batch: &Batch) -> Option<Batch> {
+        let shared = &*self.shared;
+        let resolver = shared.resolver.as_ref().filter(|it| it.has_floors());
+        let (Some(resolver), in_hand) = (resolver, job.in_hand.clone()) else {
+            return Some(batch.clone());
+        };
+        let items = in_hand.items(batch);
+        let mut left = Vec::with_capacity(items.len());
+        for item in &items {
+            let Some((key, write)) = in_hand.captured(*item, &shared.intake) else {
+                left.push(*item);
+                continue;
+            };
+            match resolver.judge(key, write) {
+                (Contained::Yes, _) => continue,
+                (_, Some(name)) => shared.fetch_again(&name),
+                _ => {}
+            }
+            left.push(*item);
+        }
+        let superseded = items.len() - left.len();
+        if superseded == 0 {
+            return Some(batch.clone());
+        }
+        job.superseded += superseded;
+        add(&shared.counters.superseded, superseded as u64);
+        (!left.is_empty()).then_some(Batch::These(left))
     }
 
     /// What of the batch is left to do, when a part of it must not be done twice and perhaps was done.
@@ -495,9 +543,9 @@ impl Worker {
                 "the shadow refused what the primary accepted"
             );
         }
-        for ambiguous in self.ambiguous_as_refused(job, judged) {
-            self.shared.outcomes.ambiguous(&ambiguous);
-        }
+        let ambiguous = self.ambiguous_as_refused(job, judged);
+        self.shared.note_ambiguous(&ambiguous);
+        self.shared.resolve_ambiguous(&ambiguous);
     }
 
     fn ambiguous_as_refused(&self, job: &Job, judged: &plan::Judged) -> Vec<Ambiguous> {
@@ -665,7 +713,7 @@ impl Worker {
 ///
 /// `primary` is the status that the primary answered. When the target says "not now" where the primary said
 /// the same, that is the answer.
-fn trouble_of(sent: &Sent, primary: Option<u16>) -> Option<Result<Trouble, Unsendable>> {
+pub(crate) fn trouble_of(sent: &Sent, primary: Option<u16>) -> Option<Result<Trouble, Unsendable>> {
     let trouble = |kind, cause, status, asked| {
         Some(Ok(Trouble {
             kind,

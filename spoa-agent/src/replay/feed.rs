@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use exchange::{Exchange, Pair, Request};
 use parking_lot::Mutex;
-use shadow::{Counters, Doubtful, Engine, Outcome, Outcomes, Pace, Speed, Target, Timings};
+use shadow::{Ambiguous, Counters, Engine, Outcome, Outcomes, Pace, Speed, Target, Timings};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -129,7 +129,7 @@ pub(super) struct Results {
 enum Told {
     Done(u64, Outcome),
     Pair(Box<Pair>),
-    Ambiguous(Doubtful),
+    Ambiguous(Ambiguous),
 }
 
 impl Outcomes for Results {
@@ -138,8 +138,10 @@ impl Outcomes for Results {
         self.told.lock().push_back(told);
     }
 
-    fn doubtful(&self, doubt: &Doubtful) {
-        self.told.lock().push_back(Told::Ambiguous(doubt.clone()));
+    fn ambiguous(&self, ambiguous: &Ambiguous) {
+        self.told
+            .lock()
+            .push_back(Told::Ambiguous(ambiguous.clone()));
     }
 
     fn pair(&self, pair: Box<Pair>) {
@@ -388,7 +390,7 @@ impl Feed {
             self.changed = true;
             match told {
                 Told::Done(position, outcome) => self.finish(position, &outcome),
-                Told::Ambiguous(doubt) => self.parts.ambiguous.add(&doubt),
+                Told::Ambiguous(ambiguous) => self.parts.ambiguous.add(&ambiguous),
                 Told::Pair(pair) => {
                     if let Some(pairs) = &self.parts.pairs {
                         pairs.write(pair)?;

@@ -88,7 +88,7 @@ pub use sweeps::Memory;
 
 use hash::Through;
 use indices::{Class, IndexId, Indices};
-use names::Expressions;
+pub(crate) use names::Expressions;
 use parts::{Member, OpId, PartId, Parts};
 use queue::{Entry, Place};
 use sweeps::Sweeps;

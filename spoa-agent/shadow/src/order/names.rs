@@ -7,14 +7,14 @@ use super::footprint::{Name, Scope};
 
 /// A scope, sorted into names and patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Expressions {
+pub(crate) struct Expressions {
     pub(super) names: SmallVec<[Name; 1]>,
     patterns: SmallVec<[Name; 1]>,
     all: bool,
 }
 
 impl Expressions {
-    pub(super) fn of(scope: &Scope) -> Self {
+    pub(crate) fn of(scope: &Scope) -> Self {
         let mut expressions = Self::default();
         match scope {
             Scope::Nothing => {}
@@ -53,7 +53,7 @@ impl Expressions {
         self.all || !self.patterns.is_empty()
     }
 
-    pub(super) fn covers(&self, name: &[u8]) -> bool {
+    pub(crate) fn covers(&self, name: &[u8]) -> bool {
         self.all
             || self.names.iter().any(|own| own == name)
             || self.patterns.iter().any(|pattern| matches(pattern, name))

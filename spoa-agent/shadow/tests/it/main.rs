@@ -10,5 +10,6 @@
 mod delivery;
 mod fidelity;
 mod origin;
+mod resolving;
 mod sending;
 mod tls;
