@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use exchange::operation::answer::{Answer, Answered};
+use exchange::operation::answer::{Answer, Answered, Sequence};
 use exchange::operation::{Access, Action, Document, Operation, Reach, Refresh};
 use exchange::{Exchange, Request};
 
@@ -91,13 +91,27 @@ impl Intake {
         Some(self.keys.document(b"", None, id))
     }
 
-    /// The index and the key of a document, by its name.
-    pub(crate) fn named(&self, name: &DocumentName) -> (Bytes, Key) {
-        let index = self.aliases.resolve(&name.index);
-        let key = self
-            .keys
-            .document(&index, name.routing.as_deref(), &name.id);
-        (index, key)
+    /// The touch that stands for all of a document, by its name.
+    pub(crate) fn named(&self, name: &DocumentName) -> Touch {
+        Touch {
+            index: self.aliases.resolve(&name.index),
+            key: self.keys.document(b"", None, &name.id),
+            access: Access::Write,
+            // It stands for no write of the primary's, and is in nobody's way.
+            sequence: Some(Sequence { term: 0, number: 0 }),
+            item: 0,
+        }
+    }
+
+    /// The touch of a document that an exchange writes.
+    pub(crate) fn written(
+        &self,
+        item: usize,
+        document: &Document,
+        answered: Option<&Answered>,
+    ) -> Option<Touch> {
+        self.touch(item, document, answered)
+            .filter(|touch| touch.access == Access::Write)
     }
 
     /// The indices that an operation is on as a whole.

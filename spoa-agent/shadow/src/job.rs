@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::health::Doubt;
 use crate::intake::Intake;
-use crate::order::{Items, Key, UnitId};
+use crate::order::{Items, UnitId};
 use crate::plan;
 use crate::resolve::DocumentName;
 use crate::resolver::Captured;
@@ -71,18 +71,21 @@ impl InHand {
     }
 
     /// What the order knows of the write of a document.
-    pub(crate) fn captured(&self, item: usize, intake: &Intake) -> Option<(Key, Captured)> {
+    pub(crate) fn captured(&self, item: usize, intake: &Intake) -> Option<Captured> {
         let document = self.operation.documents.get(item)?;
         let answered = match &self.answer {
             Answer::Documents(answered) => answered.get(item),
             Answer::Status | Answer::Unknown => None,
         };
-        let write = Captured {
-            sequence: answered.and_then(|answered| answered.sequence),
+        let touch = intake.written(item, document, answered)?;
+        Some(Captured {
+            index: touch.index,
+            key: touch.key,
+            routing: document.routing.clone(),
+            sequence: touch.sequence,
             request_us: self.exchange.time_us(),
             response_us: self.exchange.response.as_ref().map(|it| it.time_us),
-        };
-        Some((intake.document_key(document, answered)?, write))
+        })
     }
 
     /// The name of a document, where it is known.

@@ -221,14 +221,14 @@ impl Worker {
         let items = in_hand.items(batch);
         let mut left = Vec::with_capacity(items.len());
         for item in &items {
-            let Some((key, write)) = in_hand.captured(*item, &shared.intake) else {
+            let Some(write) = in_hand.captured(*item, &shared.intake) else {
                 left.push(*item);
                 continue;
             };
-            match resolver.judge(key, write) {
-                (Contained::Yes, _) => continue,
-                (_, Some(name)) => shared.fetch_again(&name),
-                _ => {}
+            match resolver.judge(&write) {
+                Contained::Yes => continue,
+                Contained::Perhaps(name) => shared.fetch_again(&name),
+                Contained::No => {}
             }
             left.push(*item);
         }

@@ -34,7 +34,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::counters::{count, set};
 use crate::engine::Shared;
 use crate::job::{InHand, Job};
-use crate::order::{Footprint, Key, Touch};
+use crate::order::Footprint;
 use crate::outcome::{Ambiguous, Filtered, Subject};
 use crate::resolve::{self, DocumentName, Found, NoAnswer};
 use crate::worker::{Worker, now_us, trouble_of};
@@ -129,17 +129,9 @@ impl Resolver {
         }
     }
 
-    /// Whether a captured write is in what was fetched. If nobody knows, the document must be fetched again.
-    pub(crate) fn judge(
-        &self,
-        key: Key,
-        write: Captured,
-    ) -> (Contained, Option<Arc<DocumentName>>) {
-        let floors = self.floors.lock();
-        match floors.judge(key, write) {
-            Contained::Perhaps => (Contained::Perhaps, floors.name(key)),
-            judged => (judged, None),
-        }
+    /// Whether a captured write is in what was fetched.
+    pub(crate) fn judge(&self, write: &Captured) -> Contained {
+        self.floors.lock().judge(write)
     }
 
     /// Whether anything was fetched that captured writes may be in.
@@ -168,9 +160,9 @@ impl Resolver {
         self.wake.notify_one();
     }
 
-    fn set_floor(&self, key: Key, floor: Floor) {
+    fn set_floor(&self, floor: Floor) {
         let mut floors = self.floors.lock();
-        floors.set(key, floor);
+        floors.set(floor);
         self.known.store(floors.len(), Ordering::Relaxed);
     }
 }
@@ -315,17 +307,9 @@ impl Shared {
 
     /// Puts the document into the order, as a write of it that is complete now. `false`: the engine is draining.
     fn enter(&self, ticket: u64, name: &DocumentName) -> bool {
-        let (index, key) = self.intake.named(name);
         let footprint = Footprint {
             access: Access::Write,
-            documents: vec![Touch {
-                index,
-                key,
-                access: Access::Write,
-                // It stands for no write of the primary's, and is in nobody's way.
-                sequence: Some(Sequence { term: 0, number: 0 }),
-                item: 0,
-            }],
+            documents: vec![self.intake.named(name)],
             ..Footprint::default()
         };
         let in_hand = Arc::new(InHand {
@@ -360,17 +344,15 @@ impl Shared {
         let ended = match attempt {
             Attempt::Done(None) => Ended::Done { floor: false },
             Attempt::Done(Some(fetched)) => {
-                let (index, key) = self.intake.named(name);
-                resolver.set_floor(
-                    key,
-                    Floor {
-                        name: Arc::new(name.clone()),
-                        index,
-                        sequence: fetched.sequence,
-                        asked_us: fetched.asked_us,
-                        answered_us: fetched.answered_us,
-                    },
-                );
+                let touch = self.intake.named(name);
+                resolver.set_floor(Floor {
+                    name: Arc::new(name.clone()),
+                    index: touch.index,
+                    key: touch.key,
+                    sequence: fetched.sequence,
+                    asked_us: fetched.asked_us,
+                    answered_us: fetched.answered_us,
+                });
                 Ended::Done { floor: true }
             }
             Attempt::Elsewhere(index) => {
