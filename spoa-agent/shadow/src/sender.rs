@@ -286,6 +286,16 @@ impl Sender {
     ///
     /// Dropping the future closes the connection. Whether `request.body` is whole is the caller's business.
     pub async fn send_and_keep(&mut self, request: &Request, keep: usize) -> Sent {
+        self.send_as(request, keep, false).await
+    }
+
+    /// The same for a request that must not be done twice: it is begun on one connection and never repeated
+    /// here, whatever became of it.
+    pub async fn send_once(&mut self, request: &Request, keep: usize) -> Sent {
+        self.send_as(request, keep, true).await
+    }
+
+    async fn send_as(&mut self, request: &Request, keep: usize, once: bool) -> Sent {
         let mut head = std::mem::take(&mut self.head);
         head.clear();
         let written = write_head(
@@ -303,6 +313,7 @@ impl Sender {
                     body: &request.body.content,
                     bodiless,
                     keep,
+                    once,
                 })
                 .await
             }
@@ -332,6 +343,7 @@ impl Sender {
             body: &[],
             bodiless: true,
             keep: 0,
+            once: false,
         };
         // A kept connection proves nothing about new ones.
         self.kept = None;
@@ -363,7 +375,7 @@ impl Sender {
 
     async fn deliver(&mut self, outgoing: Outgoing<'_>) -> Sent {
         let kept = self.take_live().await;
-        let mut may_be_stale = kept.is_some();
+        let mut may_be_stale = kept.is_some() && !outgoing.once;
         let mut attempt = self.attempt(kept, outgoing).await;
         let mut attempts = 1;
         if may_be_stale && matches!(attempt.1, Err(SendError::Closed { silent: true, .. })) {
@@ -445,6 +457,8 @@ struct Outgoing<'a> {
     bodiless: bool,
     /// Bytes of the answer's body to keep.
     keep: usize,
+    /// Never sent again on another connection.
+    once: bool,
 }
 
 /// One request on its way and its answer, at the same time: a target that answers before it has read

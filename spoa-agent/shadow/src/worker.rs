@@ -206,7 +206,10 @@ impl Worker {
                 pace.sent(due, Instant::now());
             }
         }
-        let sent = self.sender.send_and_keep(&ready.request, keep).await;
+        let sent = match self.must_not_repeat(job, &ready) {
+            true => self.sender.send_once(&ready.request, keep).await,
+            false => self.sender.send_and_keep(&ready.request, keep).await,
+        };
         job.attempts = job.attempts.saturating_add(sent.attempts);
         self.judge(job, &ready, sent)
     }
@@ -239,6 +242,17 @@ impl Worker {
         job.superseded += superseded;
         add(&shared.counters.superseded, superseded as u64);
         (!left.is_empty()).then_some(Batch::These(left))
+    }
+
+    /// Whether a guard must look before the request is sent again, also on another connection.
+    fn must_not_repeat(&self, job: &Job, ready: &Ready) -> bool {
+        let operation = &job.in_hand.operation;
+        let guarded = |item: &usize| {
+            let document = operation.documents.get(*item);
+            document.is_some_and(|document| document.scripted)
+        };
+        let is_guarded = plan::needs_fence(operation) || ready.items.iter().any(guarded);
+        !self.shared.as_is && is_guarded
     }
 
     /// What of the batch is left to do, when a part of it must not be done twice and perhaps was done.

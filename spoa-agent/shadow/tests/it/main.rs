@@ -12,4 +12,6 @@ mod fidelity;
 mod origin;
 mod resolving;
 mod sending;
+mod soak;
+mod store;
 mod tls;

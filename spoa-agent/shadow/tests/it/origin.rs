@@ -66,6 +66,7 @@ pub(crate) struct Origin {
     heard: Arc<Mutex<Vec<Heard>>>,
     changed: Arc<Notify>,
     release: Arc<Notify>,
+    connected: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -93,6 +94,8 @@ impl Origin {
             release: release.clone(),
             script: Arc::new(script),
         };
+        let connected = Arc::new(AtomicUsize::new(0));
+        let counted = connected.clone();
         let task = tokio::spawn(async move {
             // Connections end with the listener.
             let mut connections = tokio::task::JoinSet::new();
@@ -100,10 +103,14 @@ impl Origin {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
                 tcp.set_nodelay(true).unwrap();
-                connections.spawn(
-                    talk.clone()
-                        .serve(tcp, number.fetch_add(1, Ordering::Relaxed)),
-                );
+                let (talk, counted) = (talk.clone(), counted.clone());
+                let number = number.fetch_add(1, Ordering::Relaxed);
+                counted.fetch_add(1, Ordering::Relaxed);
+                connections.spawn(async move {
+                    talk.clone().serve(tcp, number).await;
+                    counted.fetch_sub(1, Ordering::Relaxed);
+                    talk.changed.notify_waiters();
+                });
             }
         });
         Self {
@@ -111,7 +118,23 @@ impl Origin {
             heard,
             changed,
             release,
+            connected,
             task,
+        }
+    }
+
+    /// Waits until every connection has come to its end, and with it all that was sent on them.
+    pub(crate) async fn nobody_is_connected(&self) {
+        loop {
+            let changed = self.changed.notified();
+            // A connection that was made may not be accepted yet.
+            for _ in 0..64 {
+                tokio::task::yield_now().await;
+            }
+            if self.connected.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            changed.await;
         }
     }
 
