@@ -31,7 +31,7 @@ use crate::intake::Intake;
 use crate::job::{InHand, Job};
 use crate::memory::MemoryError;
 use crate::names::Names;
-use crate::notes::Notes;
+use crate::notes::{Notes, What};
 use crate::order::{Completed, Footprint, Level, Memory, Order, Scope};
 use crate::outcome::{Ambiguous, Filtered, Subject};
 use crate::pace::Pace;
@@ -41,8 +41,8 @@ use crate::resolver::{FIRST_TICKET, Resolve, Resolver};
 use crate::tokens::{self, Asked, Told};
 use crate::worker::Worker;
 use crate::{
-    AnswerLimits, Bounds, Counters, Dropped, Outcome, Outcomes, Retry, Rewrite, Route, SendError,
-    Sender, Target, Timeouts, Trust, TrustError, rules,
+    AnswerLimits, Bounds, Counters, Delivered, Dropped, Outcome, Outcomes, Retry, Rewrite, Route,
+    SendError, Sender, Target, Timeouts, Timing, Trust, TrustError, rules,
 };
 
 /// Everything that the engine wants to know.
@@ -494,6 +494,10 @@ impl Shared {
         if self.as_is {
             return self.prepare_as_is(exchange);
         }
+        if let Some(outcome) = self.done_before(exchange.position) {
+            let ambiguous = Vec::new();
+            return Prepared::Leave { outcome, ambiguous };
+        }
         let begun = self.begun.lock().get(&exchange.position).cloned();
         let Begun {
             operation,
@@ -555,6 +559,39 @@ impl Shared {
             }),
             footprint: Box::new(footprint),
             ambiguous,
+        }
+    }
+
+    /// What became of an exchange that was done before a kill, if that was noted.
+    fn done_before(&self, position: u64) -> Option<Outcome> {
+        let item = None;
+        let status = self.notes.was_done(What { position, item })?;
+        count(&self.counters.done_before);
+        Some(Outcome::Delivered(Delivered {
+            status,
+            attempts: 0,
+            timing: Timing::default(),
+        }))
+    }
+
+    /// Remembers that a write was done, or a part of it.
+    fn note_done(&self, job: &Job, whole: Option<&Outcome>, part: &Outcome) {
+        let position = job.position();
+        if job.is_read() || self.as_is {
+            return;
+        }
+        match (whole, part, &job.part) {
+            (Some(Outcome::Delivered(Delivered { status, .. })), _, _) => {
+                let item = None;
+                self.notes.done(What { position, item }, *status);
+            }
+            (None, Outcome::Delivered(Delivered { status, .. }), Some(items)) => {
+                for item in items {
+                    let item = Some(*item);
+                    self.notes.done(What { position, item }, *status);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -698,8 +735,14 @@ impl Shared {
             let sent = now.checked_sub(delivered.timing.end).unwrap_or(now);
             pace.answered(due, sent, now);
         }
-        if let Some(outcome) = dispatch.outcome(job, outcome)
-            && job.position() < FIRST_TICKET
+        let part = outcome.clone();
+        let whole = dispatch.outcome(job, outcome);
+        let is_ours = job.position() >= FIRST_TICKET;
+        if !is_ours {
+            self.note_done(job, whole.as_ref(), &part);
+        }
+        if let Some(outcome) = whole
+            && !is_ours
         {
             self.tell(job.position(), &outcome);
         }

@@ -132,6 +132,8 @@ pub(crate) struct Job {
     pub(crate) due: Option<Instant>,
     /// How many documents the unit has.
     pub(crate) size: usize,
+    /// Which, when they are not all of the exchange's.
+    pub(crate) part: Option<Vec<u32>>,
     /// Requests begun on a connection.
     pub(crate) attempts: u32,
     /// When the first of them began, Unix time in microseconds.
@@ -181,12 +183,17 @@ impl Job {
             Items::All => (in_hand.size(), Batch::All),
             Items::Some(items) => (items.len(), Batch::These(numbers(items))),
         };
+        let part = match items {
+            Items::All => None,
+            Items::Some(items) => Some(items),
+        };
         Self {
             in_hand,
             unit,
             batches: VecDeque::from([batch]),
             due: None,
             size,
+            part,
             attempts: 0,
             first_us: None,
             failures: 0,

@@ -1,7 +1,12 @@
 //! What the engine must not forget over a kill: how documents were before writes that must not be done
-//! twice, and the token sessions. Kept in a file of their own, beside the cursor.
+//! twice, which writes were done before that was noted, and the token sessions. Kept in a file of their own,
+//! beside the cursor.
+//!
+//! The cursor is saved now and then, and so lags behind. If a write that was done goes again after a kill, what it
+//! changes looks to the guard of a later one like that one's own doing: that later one would be left out, and
+//! be lost. So before a guard is noted, all writes that were done are; they do not go again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -24,6 +29,12 @@ const SESSION: u8 = 1;
 const GUARD: u8 = 2;
 const UNRESOLVED: u8 = 3;
 const RESOLVED: u8 = 4;
+const DONE: u8 = 5;
+/// Writes that are done and that the cursor has not left behind. Only when one exchange is held up while very
+/// many overtake it there are more; then the oldest are forgotten here, and go again after a kill.
+const MOST_DONE: usize = 1 << 18;
+/// Writes that are noted as done in one record.
+const DONE_AT_ONCE: usize = 4096;
 
 /// How something was before it was written for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +61,10 @@ struct Kept {
     /// `None`: nothing needs to survive.
     memory: Option<Memory>,
     guards: BTreeMap<What, Before>,
+    /// Writes that the file says are done, and the status that the target answered.
+    done: BTreeMap<What, u16>,
+    /// Those that it does not say yet, in the order in which they were done.
+    fresh: VecDeque<(What, u16)>,
     sessions: Sessions,
     /// Documents that are to be read from the primary, as they are written down.
     unresolved: BTreeSet<Vec<u8>>,
@@ -83,10 +98,17 @@ impl Notes {
                 _ => {}
             }
         }
+        let done = records
+            .iter()
+            .filter(|record| record.kind == DONE)
+            .flat_map(|record| read_done(&record.payload))
+            .collect();
         Ok(Self {
             kept: Mutex::new(Kept {
                 memory,
                 guards,
+                done,
+                fresh: VecDeque::new(),
                 sessions,
                 unresolved,
             }),
@@ -100,7 +122,11 @@ impl Notes {
 
     /// Notes how things are before their first attempt. After this returns, a kill does not take it away.
     pub(crate) fn note(&self, guards: &[(What, Before)]) -> Result<(), MemoryError> {
+        if guards.is_empty() {
+            return Ok(());
+        }
         let mut kept = self.kept.lock();
+        kept.note_done()?;
         for (what, before) in guards {
             let record = write_guard(*what, *before);
             kept.append(GUARD, &record)?;
@@ -117,6 +143,27 @@ impl Notes {
             item: None,
         };
         kept.guards = kept.guards.split_off(&from);
+        kept.done = kept.done.split_off(&from);
+        kept.fresh.retain(|(what, _)| *what >= from);
+    }
+
+    /// A write was done: the target answered with this status. To be told before anything goes that waited
+    /// for it.
+    pub(crate) fn done(&self, what: What, status: u16) {
+        let mut kept = self.kept.lock();
+        if kept.memory.is_none() {
+            return;
+        }
+        if kept.fresh.len() >= MOST_DONE {
+            kept.fresh.pop_front();
+        }
+        kept.fresh.push_back((what, status));
+    }
+
+    /// What the target answered to a write that was done before a kill, if that was noted.
+    pub(crate) fn was_done(&self, what: What) -> Option<u16> {
+        let kept = self.kept.lock();
+        kept.done.get(&what).copied()
     }
 
     /// The documents that were ambiguous at the end of the last run, or perhaps are again.
@@ -168,6 +215,20 @@ impl Notes {
 }
 
 impl Kept {
+    fn note_done(&mut self) -> Result<(), MemoryError> {
+        while !self.fresh.is_empty() {
+            let count = self.fresh.len().min(DONE_AT_ONCE);
+            let some: Vec<(What, u16)> = self.fresh.iter().take(count).copied().collect();
+            self.append(DONE, &write_done(&some))?;
+            self.fresh.drain(..count);
+            self.done.extend(some);
+            while self.done.len() > MOST_DONE {
+                self.done.pop_first();
+            }
+        }
+        Ok(())
+    }
+
     fn append(&mut self, kind: u8, payload: &[u8]) -> Result<(), MemoryError> {
         let Some(memory) = &mut self.memory else {
             return Ok(());
@@ -179,7 +240,12 @@ impl Kept {
         let guards = guards.map(|(what, before)| (GUARD, write_guard(*what, *before)));
         let sessions = self.sessions.snapshot().into_iter();
         let unresolved = self.unresolved.iter();
+        let done: Vec<(What, u16)> = self.done.iter().map(|(what, at)| (*what, *at)).collect();
+        let done = done
+            .chunks(DONE_AT_ONCE)
+            .map(|some| (DONE, write_done(some)));
         let live: Vec<(u8, Vec<u8>)> = guards
+            .chain(done)
             .chain(sessions.map(|event| (SESSION, event.encode())))
             .chain(unresolved.map(|name| (UNRESOLVED, name.clone())))
             .collect();
@@ -242,6 +308,16 @@ fn write_name(name: &DocumentName) -> Vec<u8> {
     record
 }
 
+fn write_done(done: &[(What, u16)]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(14 * done.len());
+    for (what, status) in done {
+        record.extend_from_slice(&what.position.to_le_bytes());
+        record.extend_from_slice(&what.item.unwrap_or(WHOLE).to_le_bytes());
+        record.extend_from_slice(&status.to_le_bytes());
+    }
+    record
+}
+
 fn read_name(mut record: &[u8]) -> Option<DocumentName> {
     let mut part = || -> Option<Option<Bytes>> {
         let length = u32::from_le_bytes(*take(&mut record)?);
@@ -258,6 +334,22 @@ fn read_name(mut record: &[u8]) -> Option<DocumentName> {
         id: part()??,
         routing: part()?,
     })
+}
+
+fn read_done(mut record: &[u8]) -> Vec<(What, u16)> {
+    let mut done = Vec::with_capacity(record.len() / 14);
+    while let Some((what, status)) = read_one_done(&mut record) {
+        done.push((what, status));
+    }
+    done
+}
+
+fn read_one_done(record: &mut &[u8]) -> Option<(What, u16)> {
+    let position = u64::from_le_bytes(*take(record)?);
+    let item = u32::from_le_bytes(*take(record)?);
+    let status = u16::from_le_bytes(*take(record)?);
+    let item = (item != WHOLE).then_some(item);
+    Some((What { position, item }, status))
 }
 
 fn take<'a, const N: usize>(input: &mut &'a [u8]) -> Option<&'a [u8; N]> {
@@ -328,5 +420,34 @@ mod tests {
         drop(notes);
         let notes = Notes::open(Some(&path), limits).unwrap();
         assert_eq!(notes.unresolved(), [routed]);
+    }
+
+    #[test]
+    fn what_was_done_before_a_guard_was_noted_is_known_after_a_restart_and_the_rest_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes");
+        let open = || Notes::open(Some(&path), tokens::Limits::default()).unwrap();
+        let what = |position, item| What { position, item };
+        let notes = open();
+        for position in 1..=5000 {
+            notes.done(what(position, None), 201);
+        }
+        notes.done(what(6000, Some(3)), 200);
+        notes.forget_before(100);
+        let guard = (
+            what(7000, Some(0)),
+            Before::Document(DocumentState::Missing),
+        );
+        notes.note(&[guard]).unwrap();
+        notes.done(what(6001, None), 200);
+        drop(notes);
+
+        let notes = open();
+        assert_eq!(notes.was_done(what(99, None)), None);
+        assert_eq!(notes.was_done(what(100, None)), Some(201));
+        assert_eq!(notes.was_done(what(5000, None)), Some(201));
+        assert_eq!(notes.was_done(what(6000, Some(3))), Some(200));
+        assert_eq!(notes.was_done(what(6000, Some(2))), None);
+        assert_eq!(notes.was_done(what(6001, None)), None);
     }
 }

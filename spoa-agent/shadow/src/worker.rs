@@ -264,21 +264,19 @@ impl Worker {
         if plan::needs_fence(&in_hand.operation) && in_hand.operation.api.is_by_query() {
             return self.indices_not_done(job, batch).await;
         }
-        let items = in_hand.items(batch);
+        let mut items = in_hand.items(batch);
+        let mut done = self.noted_as_done(job, &items);
+        items.retain(|item| !done.contains(item));
         let guarded: Vec<usize> = plan::needs_guard(&in_hand.operation)
             .into_iter()
             .filter(|item| items.contains(item))
             .collect();
-        if guarded.is_empty() {
-            return Ok(Some(batch.clone()));
-        }
         let question = guard::request(&in_hand.exchange, &in_hand.operation, &guarded);
-        let Some(question) = question else {
-            return Ok(Some(batch.clone()));
+        let Some(question) = question.filter(|_| !guarded.is_empty()) else {
+            return Ok(self.left(batch, items, &done));
         };
         let answer = self.ask(job, question).await?;
         let now = guard::read(&in_hand.operation, &guarded, &answer);
-        let mut done = Vec::new();
         let mut news = Vec::new();
         for (item, now) in guarded.iter().zip(now) {
             let what = What {
@@ -295,15 +293,30 @@ impl Worker {
             }
         }
         self.note(&news)?;
+        Ok(self.left(batch, items, &done))
+    }
+
+    /// Items that were done before a kill.
+    fn noted_as_done(&self, job: &Job, items: &[usize]) -> Vec<usize> {
+        let position = job.position();
+        let is_done = |item: &&usize| {
+            let item = u32::try_from(**item).ok();
+            self.shared
+                .notes
+                .was_done(What { position, item })
+                .is_some()
+        };
+        items.iter().filter(is_done).copied().collect()
+    }
+
+    /// The batch without what is done.
+    fn left(&self, batch: &Batch, mut items: Vec<usize>, done: &[usize]) -> Option<Batch> {
         if done.is_empty() {
-            return Ok(Some(batch.clone()));
+            return Some(batch.clone());
         }
         add(&self.shared.counters.done_before, done.len() as u64);
-        let left: Vec<usize> = items
-            .into_iter()
-            .filter(|item| !done.contains(item))
-            .collect();
-        Ok((!left.is_empty()).then_some(Batch::These(left)))
+        items.retain(|item| !done.contains(item));
+        (!items.is_empty()).then_some(Batch::These(items))
     }
 
     /// The same for an operation on whole indices.
@@ -495,6 +508,7 @@ impl Worker {
             return Step::Instead(vec![Batch::These(first), Batch::These(second)]);
         }
         self.count_refused(job, &judged);
+        self.note_items(job, &judged, status);
         let again = judged.again();
         if !again.is_empty() && status < 300 {
             let trouble = Trouble {
@@ -581,6 +595,25 @@ impl Worker {
             return vec![ambiguous(Subject::Operation)];
         }
         documents
+    }
+
+    /// Remembers what of a `_bulk` is done, where a guard is still to be noted for what comes behind it.
+    fn note_items(&self, job: &Job, judged: &plan::Judged, status: u16) {
+        let operation = &job.in_hand.operation;
+        if operation.documents.len() < 2 || plan::needs_guard(operation).is_empty() {
+            return;
+        }
+        let done = judged
+            .items
+            .iter()
+            .filter(|(_, became)| *became != Became::Again);
+        for item in done.filter_map(|(item, _)| u32::try_from(*item).ok()) {
+            let what = What {
+                position: job.position(),
+                item: Some(item),
+            };
+            self.shared.notes.done(what, status);
+        }
     }
 
     /// Tells what was sent and answered, where somebody wants to know.

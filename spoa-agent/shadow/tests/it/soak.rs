@@ -437,7 +437,13 @@ async fn follow(steps: &[Step], kills: &[Kill], share: u64, seed: u64) -> Ran {
         primary,
         shadow: documents,
         lost: cursor.lost.lock().clone(),
-        refused: cursor.doubts.lock().iter().filter(refused).cloned().collect(),
+        refused: cursor
+            .doubts
+            .lock()
+            .iter()
+            .filter(refused)
+            .cloned()
+            .collect(),
     }
 }
 

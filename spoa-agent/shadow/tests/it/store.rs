@@ -196,11 +196,7 @@ impl Store {
         }))
     }
 
-    fn put(
-        &mut self,
-        name: (String, String),
-        source: Option<Map<String, Value>>,
-    ) -> (u64, u64) {
+    fn put(&mut self, name: (String, String), source: Option<Map<String, Value>>) -> (u64, u64) {
         let writes = self.writes.entry(name.0.clone()).or_default();
         let number = *writes;
         *writes += 1;
@@ -308,8 +304,7 @@ impl Work {
             return;
         };
         let error = json!({"type": "es_rejected_execution_exception", "reason": "x"});
-        let answer =
-            json!({"_index": item.index, "_id": item.id, "status": 429, "error": error});
+        let answer = json!({"_index": item.index, "_id": item.id, "status": 429, "error": error});
         self.answered.push(json!({ item.action: answer }));
     }
 }
