@@ -715,7 +715,7 @@ impl Shared {
     }
 
     /// Tells the outcome, and frees what the job held.
-    pub(crate) fn finish(&self, job: &Job, outcome: Outcome) {
+    pub(crate) fn finish(&self, job: &mut Job, outcome: Outcome) {
         if let Outcome::Dropped(dropped) = &outcome {
             self.log_dropped(job, dropped);
             let lost = self.ambiguous_as_lost(job, dropped);
@@ -740,6 +740,10 @@ impl Shared {
         let is_ours = job.position() >= FIRST_TICKET;
         if !is_ours {
             self.note_done(job, whole.as_ref(), &part);
+        }
+        if let Some(mut pair) = job.last_pair.take() {
+            pair.more = whole.is_none();
+            self.outcomes.pair(pair);
         }
         if let Some(outcome) = whole
             && !is_ours

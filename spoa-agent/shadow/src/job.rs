@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use exchange::Exchange;
 use exchange::operation::Operation;
 use exchange::operation::answer::Answer;
+use exchange::{Exchange, Pair};
 use tokio::time::Instant;
 
 use crate::health::Doubt;
@@ -148,6 +148,8 @@ pub(crate) struct Job {
     pub(crate) delivered: Option<Delivered>,
     /// The last "not now", whole.
     pub(crate) last_answer: Option<(crate::Answer, Timing)>,
+    /// Made, and not told: whether it is the last of the exchange is not known yet.
+    pub(crate) last_pair: Option<Box<Pair>>,
     /// The batches are cut.
     pub(crate) is_prepared: bool,
     /// Documents that were left out, for what was read from the primary shows these writes.
@@ -202,6 +204,7 @@ impl Job {
             last: None,
             delivered: None,
             last_answer: None,
+            last_pair: None,
             is_prepared: false,
             superseded: 0,
         }
@@ -231,6 +234,17 @@ impl Job {
         };
         let batches = std::mem::take(&mut self.batches);
         self.batches = batches.into_iter().flat_map(cut).collect();
+    }
+
+    /// All that is left to send.
+    pub(crate) fn left(&self) -> Batch {
+        match self.batches.front() {
+            Some(Batch::These(_)) => {
+                let items = self.batches.iter();
+                Batch::These(items.flat_map(|batch| self.in_hand.items(batch)).collect())
+            }
+            _ => Batch::All,
+        }
     }
 
     /// A request of this job was answered for good.

@@ -84,8 +84,8 @@ impl Worker {
                     self.send(job).await.unwrap_or_default();
                     self.shared.dispatch.lock().rest();
                 }
-                Next::GiveUp(job) => {
-                    self.give_up(&job);
+                Next::GiveUp(mut job) => {
+                    self.give_up(&mut job);
                     self.shared.dispatch.lock().rest();
                 }
                 Next::Probe => {
@@ -129,7 +129,7 @@ impl Worker {
     /// if not, what it asked for.
     async fn send(&mut self, mut job: Job) -> Result<(), Option<Duration>> {
         if job.position() >= FIRST_TICKET {
-            return self.resolve(&job).await;
+            return self.resolve(&mut job).await;
         }
         let began = Instant::now();
         job.prepare();
@@ -138,7 +138,7 @@ impl Worker {
         self.shared.in_flight(-1);
         match ended {
             Ok(outcome) => {
-                self.shared.finish(&job, outcome);
+                self.shared.finish(&mut job, outcome);
                 Ok(())
             }
             Err(trouble) => {
@@ -616,10 +616,11 @@ impl Worker {
         }
     }
 
-    /// Tells what was sent and answered, where somebody wants to know.
+    /// Tells what was sent and answered, where somebody wants to know: when the next pair of the exchange is
+    /// there, or its end, for only then is it known whether it is the last.
     fn pair(
         &self,
-        job: &Job,
+        job: &mut Job,
         ready: Option<&Ready>,
         last: Option<(&Answer, Timing)>,
         dropped: Option<&Dropped>,
@@ -627,19 +628,20 @@ impl Worker {
         if !self.shared.pairs && dropped.is_none() {
             return;
         }
-        let exchange = &job.in_hand.exchange;
+        let in_hand = job.in_hand.clone();
+        let exchange = &in_hand.exchange;
         let Some(captured) = &exchange.request else {
             return;
         };
         let ended_us = now_us();
-        let items = ready.map_or_else(Vec::new, |ready| job.in_hand.ranges(&ready.items));
+        let items = ready.map_or_else(Vec::new, |ready| in_hand.ranges(&ready.items));
         let made = Dispatched {
             exchange,
-            api: job.in_hand.operation.api.as_str(),
+            api: in_hand.operation.api.as_str(),
             sent: ready.map_or(captured, |ready| &ready.request),
             changes: ready.map_or(&[][..], |ready| &ready.changes),
             items: &items,
-            more: job.batches.len() > 1,
+            more: true,
             target: self.shared.route.target(),
             target_name: &self.shared.name,
             when: When {
@@ -654,22 +656,25 @@ impl Worker {
             answer: last.map(|(answer, _)| answer),
             dropped,
         };
-        if let Some(pair) = made.pair() {
-            self.shared.outcomes.pair(Box::new(pair));
+        let pair = made.pair().map(Box::new);
+        if let Some(before) = std::mem::replace(&mut job.last_pair, pair) {
+            self.shared.outcomes.pair(before);
         }
     }
 
-    fn give_up(&self, job: &Job) {
+    fn give_up(&self, job: &mut Job) {
         self.shared.learn(&job.in_hand, None);
         let outcome = job.given_up();
         let dropped = match &outcome {
             Outcome::Dropped(dropped) => Some(dropped),
             _ => None,
         };
-        let last = job.last_answer.as_ref();
+        let last = job.last_answer.take();
+        let last = last.as_ref();
+        let ready = self.compose(job, &job.left()).ok();
         self.pair(
             job,
-            None,
+            ready.as_ref(),
             last.map(|(answer, timing)| (answer, *timing)),
             dropped,
         );
@@ -683,7 +688,7 @@ impl Worker {
         let given_up = dispatch.troubled(job, trouble, began, Instant::now(), random);
         drop(dispatch);
         match given_up {
-            Some(job) => self.give_up(&job),
+            Some(mut job) => self.give_up(&mut job),
             None => {
                 count(&shared.counters.retries);
                 // This worker may go on to something long: somebody else must mind the time.

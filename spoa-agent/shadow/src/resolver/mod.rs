@@ -405,7 +405,7 @@ impl Shared {
 
 impl Worker {
     /// Settles the ambiguous document that the job stands for. Returns whether the target answered.
-    pub(crate) async fn resolve(&mut self, job: &Job) -> Result<(), Option<Duration>> {
+    pub(crate) async fn resolve(&mut self, job: &mut Job) -> Result<(), Option<Duration>> {
         let shared = self.shared.clone();
         let mut answered = Err(None);
         if let Some(resolver) = &shared.resolver {

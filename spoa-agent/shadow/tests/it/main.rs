@@ -7,6 +7,7 @@
     reason = "clippy allows these in test functions, but not in what they call; all of this is a test"
 )]
 
+mod causal;
 mod delivery;
 mod fidelity;
 mod origin;
