@@ -9,7 +9,7 @@ use exchange::operation::Api;
 use exchange::{Body, Exchange, Extent, Pair, Request, Response};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use shadow::{Config, Doubtful, Engine, Outcome, Outcomes, rules};
+use shadow::{Config, Ambiguous, Engine, Outcome, Outcomes, rules};
 
 use crate::origin::{Heard, Origin, Reply, header, ok, request, status};
 
@@ -18,7 +18,7 @@ use crate::origin::{Heard, Origin, Reply, header, ok, request, status};
 struct Told {
     done: Mutex<Vec<(u64, String)>>,
     pairs: Mutex<Vec<Pair>>,
-    doubts: Mutex<Vec<Doubtful>>,
+    doubts: Mutex<Vec<Ambiguous>>,
 }
 
 impl Outcomes for Told {
@@ -30,7 +30,7 @@ impl Outcomes for Told {
         self.done.lock().push((position, word));
     }
 
-    fn doubtful(&self, doubt: &Doubtful) {
+    fn ambiguous(&self, doubt: &Ambiguous) {
         self.doubts.lock().push(doubt.clone());
     }
 
