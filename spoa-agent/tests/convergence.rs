@@ -368,50 +368,102 @@ fn follows_contexts(primary: Kind, shadow: Kind, with_pit: bool) {
     assert_eq!(pair.shadow().open_contexts(), 0);
 }
 
+/// The journal of a load that nobody mirrored. Both sides have the indices, and the shadow's are empty.
+fn captured(pair: &Pair) -> (Agent, Report) {
+    workload::create_indices(&mut pair.primary().api());
+    let mut agent = Agent::setup().start();
+    let haproxy = start_haproxy(&agent, pair);
+    let report = Plan::new(&Options::default()).run(haproxy.address(), |_| {});
+    eprintln!("{report}");
+    agent.wait_until_followers_caught_up();
+    assert!(agent.terminate().success());
+    empty_shadow(pair);
+    (agent, report)
+}
+
+fn empty_shadow(pair: &Pair) {
+    pair.shadow().empty();
+    workload::create_indices(&mut pair.shadow().api());
+}
+
 /// Captures a load without a shadow, and replays its journal at these speeds, each time to an empty shadow.
 fn replay_converges(shadow: Kind, speeds: &[&str]) {
     let Some(pair) = lend(Kind::Elasticsearch, shadow) else {
         return;
     };
-    workload::create_indices(&mut pair.primary().api());
-    let mut agent = Agent::setup().start();
-    let haproxy = start_haproxy(&agent, &pair);
-    let report = Plan::new(&Options::default()).run(haproxy.address(), |_| {});
-    eprintln!("{report}");
-    agent.wait_until_followers_caught_up();
-    assert!(agent.terminate().success());
-    let primary = pair.primary().contents();
+    let (agent, report) = captured(&pair);
     for speed in speeds {
-        pair.shadow().empty();
-        workload::create_indices(&mut pair.shadow().api());
+        empty_shadow(&pair);
         let began = Instant::now();
-        replay(&agent.journal_dir(), &pair.shadow().url(), speed);
+        finish(replay(&agent, &pair).arg(format!("--speed={speed}")));
         eprintln!(
             "replayed at speed {speed} in {:.1?}; captured in {:.1?}",
             began.elapsed(),
             report.took
         );
-        let differences = primary.differences(&pair.shadow().contents());
-        assert!(
-            differences.is_empty(),
-            "speed {speed}: {}",
-            engines::report(&differences)
-        );
+        pair.assert_equal(Some(&agent.journal_dir()));
     }
 }
 
-fn replay(journal: &Path, url: &str, speed: &str) {
-    let done = Command::new(env!("CARGO_BIN_EXE_spoa-agent"))
+fn replay(agent: &Agent, pair: &Pair) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spoa-agent"));
+    command
         .arg("replay")
-        .arg(format!("--from=journal:{}", journal.display()))
-        .arg(format!("--to={url}"))
-        .arg(format!("--speed={speed}"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+        .arg(format!("--from=journal:{}", agent.journal_dir().display()))
+        .arg(format!("--to={}", pair.shadow().url()))
+        .stdin(Stdio::null());
+    command
+}
+
+fn finish(replay: &mut Command) {
+    let done = replay.output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{}: {said}", done.status);
     eprintln!("{}", String::from_utf8_lossy(&done.stdout));
+}
+
+/// How many exchanges a replay that keeps its state here is done with.
+fn replayed(state: &Path) -> u64 {
+    let files = state.read_dir().into_iter().flatten();
+    let paths = files.map(|file| file.unwrap().path());
+    let kept = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
+    kept.filter_map(|path| std::fs::read(path).ok())
+        .map(|bytes| {
+            let kept: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            kept["tally"]["read"].as_u64().unwrap()
+        })
+        .sum()
+}
+
+#[test]
+fn a_replay_that_was_killed_three_times_leaves_both_sides_equal() {
+    let Some(pair) = lend(Kind::Elasticsearch, Kind::Elasticsearch) else {
+        return;
+    };
+    let (agent, report) = captured(&pair);
+    let state = tempfile::tempdir().unwrap();
+    let asked = report.with_status(200..600);
+    for kill in 1..=3 {
+        let mut child = replay(&agent, &pair)
+            .arg("--speed=max")
+            .arg("--state")
+            .arg(state.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        support::wait_for("some are done", || {
+            (replayed(state.path()) > kill * asked / 5).then_some(())
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    finish(
+        replay(&agent, &pair)
+            .arg("--speed=max")
+            .arg("--state")
+            .arg(state.path()),
+    );
+    pair.assert_equal(Some(&agent.journal_dir()));
 }
 
 #[test]

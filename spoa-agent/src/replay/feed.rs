@@ -470,9 +470,10 @@ impl Feed {
     fn end(&mut self, runtime: &Handle, complete: bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + self.parts.grace;
         let left = runtime.block_on(self.parts.engine.drain(deadline));
-        self.collect()?;
+        let collected = self.collect();
         self.publish(true);
         self.save(complete, left.in_flight == 0)
-            .context("the next run does again what this one did last")
+            .context("the next run does again what this one did last")?;
+        collected
     }
 }
