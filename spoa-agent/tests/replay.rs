@@ -887,16 +887,29 @@ fn a_stop_ends_soon_whatever_is_still_to_come() {
 }
 
 #[test]
-fn at_a_rate_requests_go_in_the_order_in_which_they_began() {
+fn at_a_rate_requests_are_due_in_the_order_in_which_they_began() {
     // Each takes longer than the one that begins after it, so they end the other way round.
-    let exchanges: Vec<Exchange> = (0..20)
+    let exchanges: Vec<Exchange> = (0..6)
         .map(|number| exchange(number, number * 10, Some(10_000 - number * 20)))
         .collect();
     let setup = Setup::with_journal(&exchanges);
     let origin = Origin::start(|_| ok());
-    let more = ["--to", &origin.url(), "--rate", "100", "--connections", "1"];
+    let pairs = setup.text("pairs.ndjson");
+    let more = ["--to", &origin.url(), "--rate", "4", "--pairs", &pairs];
     assert!(done(&mut setup.journal(&more)).status.success());
-    assert_eq!(numbers(&origin), (0..20).collect::<Vec<u64>>());
+    let pairs = std::fs::read(&pairs).unwrap();
+    let lines = pairs.split(|byte| *byte == b'\n');
+    let mut due: Vec<(u64, Bytes)> = lines
+        .filter(|line| !line.is_empty())
+        .map(|line| read_pair(line).unwrap().unwrap().1)
+        .map(|pair| (pair.sending.due_us.unwrap(), pair.request.target))
+        .collect();
+    due.sort();
+    let in_order: Vec<Bytes> = (0..6)
+        .map(|number| Bytes::from(format!("/i/_doc/{number}")))
+        .collect();
+    let targets: Vec<Bytes> = due.into_iter().map(|(_, target)| target).collect();
+    assert_eq!(targets, in_order);
 }
 
 #[test]
