@@ -251,15 +251,15 @@ async fn administration_waits_for_what_was_before_it_in_its_indices_and_holds_wh
         .await
         .unwrap();
     engine.offer(put(3, "3", 1)).await.unwrap();
-    let asked = ask("PUT", "/j/_doc/1", "{}");
+    let asked = ask("PUT", "/j/_doc/9", "{}");
     let elsewhere =
-        json!({"_index": "j", "_id": "1", "result": "created", "_seq_no": 0, "_primary_term": 1});
+        json!({"_index": "j", "_id": "9", "result": "created", "_seq_no": 0, "_primary_term": 1});
     engine
         .offer(answered(4, asked, 201, elsewhere))
         .await
         .unwrap();
     origin.heard_at_least(2).await;
-    assert_eq!(lines(&origin), ["PUT /i/_doc/1", "PUT /j/_doc/1"]);
+    assert_eq!(lines(&origin), ["PUT /i/_doc/1", "PUT /j/_doc/9"]);
     origin.release();
     engine.settled().await;
     assert_eq!(lines(&origin)[2..], ["PUT /i/_mapping", "PUT /i/_doc/3"]);
