@@ -191,7 +191,8 @@ impl Dispatch {
         {
             return true;
         }
-        self.order.release_oldest();
+        // One may not be enough: what waits may wait for several.
+        while self.order.is_stuck() && self.order.release_oldest().is_some() {}
         false
     }
 
@@ -378,10 +379,11 @@ impl Dispatch {
     }
 
     /// Whether there is room enough to wake who waits for it: an eighth, so that it is not woken for
-    /// each exchange.
+    /// each exchange. Or nothing can go: then who waits must see to that.
     pub(crate) fn has_room(&self) -> bool {
-        self.in_hand.len() <= self.bounds.exchanges - self.bounds.exchanges / 8
-            && self.held_bytes <= self.bounds.bytes - self.bounds.bytes / 8
+        self.order.is_stuck()
+            || self.in_hand.len() <= self.bounds.exchanges - self.bounds.exchanges / 8
+                && self.held_bytes <= self.bounds.bytes - self.bounds.bytes / 8
     }
 
     /// Whether another worker should look: there is something whose time nobody may be waiting for.

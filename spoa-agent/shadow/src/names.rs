@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::order::{Ambiguity, Of, Ticket};
 use crate::outcome::{Ambiguous, Subject};
-use crate::plan::{Decision, Fate, Write};
+use crate::plan::{Decision, Fate, LeftOut, Reason, Write};
 use crate::resolve::DocumentName;
 use crate::resolver::FIRST_TICKET;
 
@@ -90,9 +90,14 @@ impl Names {
         let reason = ambiguous.as_str();
         match &decision.fate {
             Fate::Write(writes) if !writes.is_empty() => {
+                let is_nameless = |left: &LeftOut| left.reason == Reason::IdUnknown;
+                let nameless = decision.left_out.iter().any(is_nameless);
+                let nameless = nameless.then_some(Subject::Operation);
                 let names = writes.iter().filter_map(document);
                 names
-                    .map(|name| about(exchange.position, Subject::Document(name), reason))
+                    .map(Subject::Document)
+                    .chain(nameless)
+                    .map(|subject| about(exchange.position, subject, reason))
                     .collect()
             }
             _ => self.all(exchange, operation, reason),
