@@ -18,6 +18,8 @@ pub struct Counters {
     pub held_bytes: AtomicU64,
     /// Gauge: exchanges that a sender is busy with.
     pub in_flight: AtomicU64,
+    /// Gauge: how many may be in flight; fewer than there are connections where the limit follows the target.
+    pub allowed: AtomicU64,
     /// Gauge: exchanges that wait for their next attempt.
     pub retrying: AtomicU64,
     /// Requests begun on a connection, repeated ones and probes included.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::Outcome;
 use crate::health::{Gate, Health};
 use crate::job::{InHand, Job, Trouble, TroubleKind};
+use crate::limit::{self, Limit};
 use crate::order::{Completed, Footprint, Order};
 use crate::pace::Pace;
 use crate::resolver::FIRST_TICKET;
@@ -102,6 +103,8 @@ pub(crate) struct Dispatch {
     busy: usize,
     /// How many may be; the workers are as many as there may ever be.
     allowed: usize,
+    /// What finds out how many may be, where somebody does.
+    limit: Option<Limit>,
     held_bytes: usize,
     bounds: Bounds,
     retry: Retry,
@@ -164,6 +167,7 @@ impl Dispatch {
             health: Health::default(),
             busy: 0,
             allowed: workers,
+            limit: None,
             held_bytes: 0,
             bounds,
             retry,
@@ -306,13 +310,40 @@ impl Dispatch {
         self.busy = self.busy.saturating_sub(1);
     }
 
-    /// How many requests may be in flight from now on.
-    pub(crate) fn allow(&mut self, requests: usize) {
-        self.allowed = requests.max(1);
+    /// From now on as many requests may be in flight as this finds out.
+    pub(crate) fn follow(&mut self, limit: Limit) {
+        self.allowed = limit.current();
+        self.limit = Some(limit);
     }
 
-    pub(crate) const fn busy(&self) -> usize {
-        self.busy
+    /// A request has ended so. Returns whether more may be in flight than before.
+    pub(crate) fn observe(
+        &mut self,
+        latency: Duration,
+        outcome: limit::Outcome,
+        now: Instant,
+    ) -> bool {
+        let Some(limit) = &mut self.limit else {
+            return false;
+        };
+        limit.observe(limit::Sample {
+            latency,
+            outcome,
+            in_flight: self.busy,
+            now,
+        });
+        let before = std::mem::replace(&mut self.allowed, limit.current());
+        self.allowed > before
+    }
+
+    /// How many requests may be in flight.
+    pub(crate) const fn allowed(&self) -> usize {
+        self.allowed
+    }
+
+    #[cfg(test)]
+    fn allow(&mut self, requests: usize) {
+        self.allowed = requests;
     }
 
     /// An attempt failed. The job is kept for later, or given back when it has had its attempts.
@@ -372,10 +403,12 @@ impl Dispatch {
         Some(outcome)
     }
 
-    /// What waited for the job may go. Returns for how many workers there is something to do.
+    /// What waited for the job may go. Returns for how many workers there is something to do; the one that
+    /// asks is among them, and still counts as busy.
     pub(crate) fn finished(&mut self, job: &Job) -> usize {
         self.order.done(job.unit);
-        self.order.counters().ready.min(self.allowed)
+        let free = self.allowed.saturating_sub(self.busy);
+        self.order.ready().min(free + 1)
     }
 
     /// Whether there is room enough to wake who waits for it: an eighth, so that it is not woken for

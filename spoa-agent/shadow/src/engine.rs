@@ -41,8 +41,8 @@ use crate::resolver::{FIRST_TICKET, Resolve, Resolver};
 use crate::tokens::{self, Asked, Told};
 use crate::worker::Worker;
 use crate::{
-    AnswerLimits, Bounds, Counters, Delivered, Dropped, Outcome, Outcomes, Retry, Rewrite, Route,
-    SendError, Sender, Target, Timeouts, Timing, Trust, TrustError, rules,
+    AnswerLimits, Bounds, Counters, Delivered, Dropped, Limit, Outcome, Outcomes, Retry, Rewrite,
+    Route, SendError, Sender, Target, Timeouts, Timing, Trust, TrustError, rules,
 };
 
 /// Everything that the engine wants to know.
@@ -56,6 +56,11 @@ pub struct Config {
     pub rewrite: Rewrite,
     /// How many connections to keep, and so how many requests to have in flight.
     pub connections: usize,
+    /// Whether fewer requests are in flight where the target's latency says that it has enough to do: see
+    /// [`crate::Limit`]. Not with a pace, which is kept whatever the target does.
+    pub adaptive: bool,
+    /// How few they may become.
+    pub min_in_flight: usize,
     /// How long the target may take.
     pub timeouts: Timeouts,
     /// How much of an answer to read.
@@ -101,6 +106,8 @@ impl Config {
             trust: Trust::default(),
             rewrite: Rewrite::default(),
             connections: 32,
+            adaptive: false,
+            min_in_flight: 2,
             timeouts: Timeouts::default(),
             limits: AnswerLimits::default(),
             bounds: Bounds::default(),
@@ -182,13 +189,16 @@ impl Engine {
         )?;
         let connections = config.connections.max(1);
         let order = Order::new(config.order, Memory::default());
-        let dispatch = Dispatch::new(
+        let mut dispatch = Dispatch::new(
             order,
             config.pace.clone(),
             connections,
             config.bounds,
             config.retry,
         );
+        if config.adaptive && config.pace.is_none() {
+            dispatch.follow(Limit::new(config.min_in_flight, connections));
+        }
         let resolver = match config.resolve {
             Some(resolve) if config.order == Level::Causal && !config.as_is => {
                 Some(Resolver::new(resolve, connections)?)
@@ -818,6 +828,7 @@ impl Shared {
         set(&self.counters.held, load.held);
         set(&self.counters.held_bytes, load.held_bytes);
         set(&self.counters.retrying, load.retrying);
+        set(&self.counters.allowed, dispatch.allowed());
     }
 
     pub(crate) fn random(&self) -> u64 {

@@ -19,7 +19,7 @@ use crate::plan::{self, Became, guard};
 use crate::resolver::{Contained, FIRST_TICKET};
 use crate::{
     Answer, Delivered, Dropped, Outcome, SendError, Sender, Sent, Timing, Unsendable, anchor,
-    settle, writes,
+    limit, settle, writes,
 };
 
 /// Bytes of an answer to a question of our own that are kept.
@@ -211,6 +211,7 @@ impl Worker {
             false => self.sender.send_and_keep(&ready.request, keep).await,
         };
         job.attempts = job.attempts.saturating_add(sent.attempts);
+        self.observe(&sent);
         self.judge(job, &ready, sent)
     }
 
@@ -242,6 +243,30 @@ impl Worker {
         job.superseded += superseded;
         add(&shared.counters.superseded, superseded as u64);
         (!left.is_empty()).then_some(Batch::These(left))
+    }
+
+    /// What the end of a request says of the target.
+    fn observe(&self, sent: &Sent) {
+        let outcome = match &sent.result {
+            Ok(answer) if matches!(answer.status, 429 | 503) => limit::Outcome::Overloaded,
+            Ok(_) => limit::Outcome::Answered,
+            Err(SendError::ResponseTimeout { .. }) => limit::Outcome::TimedOut,
+            Err(_) => return,
+        };
+        let is_alive = sent
+            .result
+            .as_ref()
+            .is_ok_and(|answer| is_alive(answer.status));
+        let now = Instant::now();
+        let mut dispatch = self.shared.dispatch.lock();
+        if is_alive {
+            dispatch.health.answered(now);
+        }
+        let grown = dispatch.observe(sent.timing.end, outcome, now);
+        drop(dispatch);
+        if grown {
+            self.shared.work.notify_one();
+        }
     }
 
     /// Whether a guard must look before the request is sent again, also on another connection.
@@ -496,10 +521,6 @@ impl Worker {
         let Ok(answer) = sent.result else {
             return Step::Nothing;
         };
-        if is_alive(answer.status) {
-            let mut dispatch = self.shared.dispatch.lock();
-            dispatch.health.answered(Instant::now());
-        }
         let response = response(answer.clone());
         let status = response.status;
         let judged = plan::judge(&in_hand.operation, &ready.items, &response, &in_hand.answer);
@@ -781,7 +802,7 @@ pub(crate) fn trouble_of(sent: &Sent, primary: Option<u16>) -> Option<Result<Tro
             if primary == Some(answer.status) {
                 return None;
             }
-            let asked = retry_after(answer.headers().get("retry-after"));
+            let asked = retry_after(answer.headers().get("retry-after"), SystemTime::now());
             trouble(TroubleKind::Status, cause, Some(answer.status), asked)
         }
         Err(SendError::Unsendable(reason)) => Some(Err(*reason)),
@@ -810,15 +831,18 @@ const fn is_alive(status: u16) -> bool {
     not_now(status).is_none()
 }
 
-/// The seconds of a `retry-after` field (RFC 9110, 10.2.3). Its other form, a date, is not read: no search
-/// cluster sends it, and it means little without the target's clock.
-fn retry_after(value: Option<&[u8]>) -> Option<Duration> {
-    let seconds = std::str::from_utf8(value?)
-        .ok()?
-        .trim()
-        .parse::<u32>()
+/// The wait that a `retry-after` field asks for (RFC 9110, 10.2.3): seconds, or a date in the form that the
+/// standard lets one write (`IMF-fixdate`). A date that is over asks for nothing.
+fn retry_after(value: Option<&[u8]>, now: SystemTime) -> Option<Duration> {
+    let text = std::str::from_utf8(value?).ok()?.trim();
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Some(Duration::from_secs(seconds.into()));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text)
         .ok()?;
-    Some(Duration::from_secs(seconds.into()))
+    let wait = SystemTime::from(date).duration_since(now);
+    Some(wait.unwrap_or_default())
 }
 
 fn first_refusal(judged: &plan::Judged) -> Option<String> {
@@ -872,17 +896,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_retry_after_is_read_in_seconds_and_nothing_else() {
-        assert_eq!(retry_after(Some(b" 3 ")), Some(Duration::from_secs(3)));
-        for value in [
-            &b""[..],
-            b"-1",
-            b"Fri, 31 Dec 1999 23:59:59 GMT",
-            b"\xff",
-            b"99999999999",
-        ] {
-            assert_eq!(retry_after(Some(value)), None);
-        }
-        assert_eq!(retry_after(None), None);
+    fn a_retry_after_is_read_in_seconds_or_as_a_date_and_nothing_else() {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let read = |value: &[u8]| retry_after(Some(value), now);
+        assert_eq!(read(b" 3 "), Some(Duration::from_secs(3)));
+        let dated = |text: &str| read(text.as_bytes());
+        assert_eq!(
+            dated("Sun, 06 Nov 1994 08:49:47 GMT"),
+            Some(Duration::from_secs(10))
+        );
+        assert_eq!(dated("Sun, 06 Nov 1994 08:49:27 GMT"), Some(Duration::ZERO));
+        let others: [&[u8]; 5] = [b"", b"-1", b"soon", b"\xff", b"99999999999"];
+        assert!(others.iter().all(|value| read(value).is_none()));
+        assert_eq!(retry_after(None, now), None);
     }
 }

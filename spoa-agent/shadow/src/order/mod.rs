@@ -358,6 +358,12 @@ impl Order {
         self.ambiguous.drain(..)
     }
 
+    /// Units that may go.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.parts.ready()
+    }
+
     /// Nothing can go and nothing is in flight, but something waits: for the answers of open writes alone.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
