@@ -508,6 +508,7 @@ fn engine_config(
     };
     engine.policy.pin_ids = written.ids == Ids::Pin;
     engine.connections = written.connections;
+    engine.adaptive = written.adaptive;
     engine.timeouts.connect = written.connect_timeout;
     engine.timeouts.response = written.response_timeout;
     engine.bounds.exchanges = written.max_in_flight;

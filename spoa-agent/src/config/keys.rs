@@ -215,6 +215,9 @@ sections! {
         url: Option<Target> = OptionalUrl, default "", example "https://shadow.example:9200";
         /// Most connections to the shadow at a time.
         connections: usize = Count { min: 1, max: 65_535 }, default "32", example "128";
+        /// Sends fewer requests at a time, down to 2, while the latency of the shadow says that it has enough to do,
+        /// and as many as `connections` while it does not.
+        adaptive: bool = Switch, default "false", example "true";
         /// How long connecting may take, with TLS. After that the attempt has failed and is tried again.
         connect_timeout: Duration = Span { min: ms(10), max: secs(600) }, default "2s", example "500ms";
         /// How long the shadow may take to answer in full. After that the attempt has failed.

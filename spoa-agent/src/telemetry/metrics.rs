@@ -1078,6 +1078,13 @@ impl Collector for ShadowCollector {
         )?;
         gauge(
             e,
+            "shadow_sending_limit",
+            "Exchanges that may be sent at a time",
+            None,
+            read(&counts.allowed),
+        )?;
+        gauge(
+            e,
             "shadow_retrying",
             "Exchanges to be sent again",
             None,
