@@ -10,6 +10,7 @@
 //! `causal`, each also with `+adaptive`.
 
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
+#![expect(clippy::indexing_slicing, reason = "it indexes what it made itself")]
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -853,6 +853,49 @@ mod tests {
     }
 
     #[test]
+    fn a_fast_target_gets_all_that_there_are_workers_for_and_a_busy_one_less() {
+        let order = Order::new(Level::Connection, Memory::default());
+        let mut dispatch = Dispatch::new(order, None, 64, Bounds::default(), Retry::default());
+        dispatch.follow(Limit::new(2, 64));
+        let mut now = Instant::now();
+        let mut next = 0;
+        let mut all_at_once = |dispatch: &mut Dispatch, outcome, now: &mut Instant| {
+            let mut jobs = Vec::new();
+            loop {
+                next += 1;
+                assert!(offer(dispatch, next, next));
+                match dispatch.next(*now) {
+                    Next::Send(job) => jobs.push(job),
+                    Next::Wait(None) => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            let sent = jobs.len();
+            assert_eq!(sent, dispatch.allowed(), "as many as may be");
+            *now += Duration::from_millis(1);
+            for job in jobs {
+                dispatch.observe(Duration::from_millis(1), outcome, *now);
+                let busy = dispatch.busy;
+                let woken = dispatch.finished(&job);
+                assert!(
+                    woken <= dispatch.allowed().saturating_sub(busy) + 1,
+                    "{woken}"
+                );
+                dispatch.rest();
+            }
+            sent
+        };
+        let mut rounds = 0;
+        while all_at_once(&mut dispatch, limit::Outcome::Answered, &mut now) < 64 {
+            rounds += 1;
+            assert!(rounds < 20, "it grows too slowly: {}", dispatch.allowed());
+        }
+        now += Duration::from_millis(1);
+        all_at_once(&mut dispatch, limit::Outcome::Overloaded, &mut now);
+        assert_eq!(dispatch.allowed(), 44, "seven tenths, once");
+    }
+
+    #[test]
     fn a_probing_worker_takes_fresh_work_first_and_then_the_longest_waiting() {
         let (mut dispatch, now) = (dispatch(), Instant::now());
         dispatch.allow(1);

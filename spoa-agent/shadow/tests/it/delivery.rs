@@ -81,6 +81,28 @@ async fn each_exchange_arrives_once_and_in_the_order_of_its_client_connection() 
     assert!(read(&counters.connects) <= 8);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_exchange_arrives_while_the_limit_follows_a_target_that_is_busy_now_and_then() {
+    let number = AtomicUsize::new(0);
+    let origin = Origin::start(move |_| match number.fetch_add(1, Ordering::Relaxed) % 50 {
+        0 => status(429),
+        _ => ok(),
+    })
+    .await;
+    let mut config = config(origin.target());
+    config.adaptive = true;
+    config.min_in_flight = 1;
+    config.retry.max_attempts = 1000;
+    let (engine, told) = start(config);
+    for position in 1..=3200 {
+        engine.offer(nth(position, 64)).await.unwrap();
+    }
+    engine.settled().await;
+    assert_eq!(told.words(), all(1..=3200, "200"));
+    let allowed = engine.counters().allowed.load(Ordering::Relaxed);
+    assert!((1..=8).contains(&allowed), "{allowed}");
+}
+
 #[tokio::test]
 async fn one_client_connection_waits_for_nobody_but_itself() {
     let origin = Origin::start(|heard| match heard.target().as_str() {
