@@ -60,6 +60,15 @@ impl CredentialsFile {
         }
     }
 
+    /// One that is sent as it is.
+    pub(crate) fn of_value(key: &'static str, path: &Path) -> Self {
+        Self {
+            key,
+            path: path.to_owned(),
+            credentials: Credentials::Value,
+        }
+    }
+
     /// Reads what is in it.
     pub(crate) fn read(&self) -> Result<Authorization, Unusable> {
         let mut bytes = Vec::new();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use exchange::Pair;
 use journal::Entry;
 use parking_lot::Mutex;
-use shadow::{Ambiguous, Counters, Dropped, Engine, Outcome, Outcomes};
+use shadow::{Ambiguous, Counters, DocumentName, Dropped, Engine, Outcome, Outcomes};
 use tokio::runtime::Handle;
 
 use crate::ambiguous::AmbiguousList;
@@ -40,6 +40,7 @@ enum Told {
     Done(u64, Fate),
     Pair(Box<Pair>),
     Ambiguous(Ambiguous),
+    Resolved(DocumentName),
 }
 
 impl Results {
@@ -76,6 +77,10 @@ impl Outcomes for Results {
         self.told
             .lock()
             .push_back(Told::Ambiguous(ambiguous.clone()));
+    }
+
+    fn resolved(&self, name: &DocumentName) {
+        self.told.lock().push_back(Told::Resolved(name.clone()));
     }
 
     fn pair(&self, pair: Box<Pair>) {
@@ -135,6 +140,12 @@ impl Mirror {
             results,
             keeping,
         }
+    }
+
+    /// What may differ on the shadow.
+    #[must_use]
+    pub fn ambiguous(&self) -> Arc<AmbiguousList> {
+        Arc::clone(&self.keeping.ambiguous)
     }
 
     /// What the engine counts.
@@ -216,6 +227,7 @@ impl Mirror {
             match told {
                 Told::Done(position, fate) => self.follower.done(position, fate),
                 Told::Ambiguous(ambiguous) => self.keeping.ambiguous.add(&ambiguous),
+                Told::Resolved(name) => self.keeping.ambiguous.settle(&name),
                 Told::Pair(pair) => {
                     if let Some(pair) = self.keep(pair) {
                         self.results.told.lock().push_front(Told::Pair(pair));

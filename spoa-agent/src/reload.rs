@@ -147,6 +147,15 @@ pub async fn on_hangup(mut hangup: Signal, reload: Arc<Reload>) {
     }
 }
 
+/// Reads the file that a key of the configuration names, whose first line is an `Authorization` header.
+pub(crate) fn read_authorization(
+    key: &'static str,
+    path: &std::path::Path,
+) -> anyhow::Result<Authorization> {
+    read_credentials(&CredentialsFile::of_value(key, path))
+        .with_context(|| format!("cannot use {key} {}", path.display()))
+}
+
 fn read_credentials(file: &CredentialsFile) -> Result<Authorization, identity::Unusable> {
     warn_when_open(file.key, &file.path);
     file.read()

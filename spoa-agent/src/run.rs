@@ -11,6 +11,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambiguous::AmbiguousList;
 use crate::capture::Capture;
-use crate::config::{self, AckLevel, Begin, Config, Ids, PairsTo, WhenFull};
+use crate::config::{self, AckLevel, Begin, Config, Ids, PairsTo, ResolveBy, WhenFull};
 use crate::dead_letter::DeadLetters;
 use crate::follower::{Follower, Until, Watched};
 use crate::line_log::Rotation;
@@ -47,6 +48,8 @@ use crate::traffic_log::{self, Exchanges, TrafficLog};
 
 /// What the shadow's engine must not forget over a kill, in the journal's directory.
 const NOTES: &str = "shadow-notes";
+/// How long the primary may take to show a document.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// Exit code after a second signal: the shell's code for SIGINT.
 const INTERRUPTED: u8 = 130;
 /// Exit code when the deadline of the shutdown passed.
@@ -167,8 +170,13 @@ impl Agent {
         if let Some(log) = pair_log(config, &journal, &metrics, &until, &mut watched)? {
             followers.push(thread("pair-log", move |runtime| log.run(runtime))?);
         }
+        let mut ambiguity = None;
         if let Some(mirror) = mirror(config, &reload, &journal, &metrics, &until, &mut watched)? {
             Metrics::observe_shadow(&mut registry, mirror.counters());
+            ambiguity = Some(Ambiguity {
+                list: mirror.ambiguous(),
+                counters: mirror.counters(),
+            });
             followers.push(thread("mirror", move |runtime| mirror.run(runtime))?);
         }
         let (ability_sender, ability) = watch::channel(Ability::Able);
@@ -191,7 +199,8 @@ impl Agent {
         let sources = Sources {
             registry: Arc::new(registry),
             readiness: Arc::new(move || obstacles(&ability.borrow())),
-            ledger: Arc::new(ledger(metrics.clone(), journal.clone(), watched)),
+            ambiguous: Arc::new(ambiguous_lines(ambiguity.clone())),
+            ledger: Arc::new(ledger(metrics.clone(), journal.clone(), watched, ambiguity)),
         };
         start_admin(config, sources, &admin_off).await?;
         listen(config, &server)?;
@@ -454,11 +463,15 @@ fn mirror(
     engine.limits.keep = written.pair_body_limit;
     engine.notes = Some(config.journal.dir.join(NOTES));
     engine.resumed = follower.is_resumed();
+    engine.resolve = resolve(written)?;
     let engine = Engine::start(engine, results.clone())?;
     let keeping = Keeping {
         pairs: Keep::configured(config, journal, metrics.pairs.clone()),
         letters: DeadLetters::configured(config, metrics.dead_letters.clone())?,
-        ambiguous: Arc::new(AmbiguousList::open(&config.journal.dir)?),
+        ambiguous: Arc::new(AmbiguousList::open(
+            &config.journal.dir,
+            metrics.ambiguous.clone(),
+        )?),
     };
     Ok(Some(Mirror::new(follower, engine, results, keeping)))
 }
@@ -478,6 +491,35 @@ pub(crate) fn lone_engine_config(
         Metrics::register(&mut Registry::default()).reloads,
     )?;
     engine_config(&written, url, reload.identity(), reload.rules())
+}
+
+/// Where what is ambiguous is read, when it is to be.
+fn resolve(written: &config::Shadow) -> anyhow::Result<Option<shadow::Resolve>> {
+    let (ResolveBy::Primary, Some(primary)) = (written.resolve, &written.primary_url) else {
+        return Ok(None);
+    };
+    let identity = match &written.primary_authorization_file {
+        None => Identity::default(),
+        Some(path) => Identity::new(reload::read_authorization(
+            "shadow.primary_authorization_file",
+            path,
+        )?),
+    };
+    Ok(Some(shadow::Resolve {
+        primary: primary.clone(),
+        trust: match &written.primary_ca_file {
+            Some(path) => Trust::CaFile(path.clone()),
+            None => Trust::System,
+        },
+        identity,
+        timeouts: shadow::Timeouts {
+            connect: written.connect_timeout,
+            // While it lasts, the document's other writes wait.
+            response: written.response_timeout.min(LONGEST_LOOK),
+            ..shadow::Timeouts::default()
+        },
+        per_second: u32::try_from(written.resolve_rate).unwrap_or(u32::MAX),
+    }))
 }
 
 /// What the engine has to know of the shadow at `url`.
@@ -540,7 +582,7 @@ async fn start_admin(
         .await
         .with_context(|| format!("cannot listen on admin.listen = {address}; choose another address, or \"\" to turn it off"))?;
     if let Ok(address) = admin.local_addr() {
-        tracing::info!(%address, "serving /metrics, /healthz, /readyz and /ledger");
+        tracing::info!(%address, "serving /metrics, /healthz, /readyz, /ledger and /ambiguous");
     }
     tokio::spawn(admin.serve(sources, off.clone()));
     Ok(())
@@ -554,8 +596,42 @@ fn obstacles(ability: &Ability) -> Vec<String> {
     }
 }
 
+/// What may differ on the shadow, and what is done about it.
+#[derive(Clone)]
+struct Ambiguity {
+    list: Arc<AmbiguousList>,
+    counters: Arc<shadow::Counters>,
+}
+
+impl Ambiguity {
+    fn to_json(&self, metrics: &Metrics) -> Value {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        json!({
+            "since": "start",
+            "found": by_reason(&metrics.ambiguous.found),
+            "listed": self.list.len(),
+            "unlisted": metrics.ambiguous.unlisted.get(),
+            "resolved": read(&self.counters.resolved),
+            "unresolved": read(&self.counters.unresolved),
+            "pending": read(&self.counters.resolve_pending),
+        })
+    }
+}
+
+fn ambiguous_lines(ambiguity: Option<Ambiguity>) -> impl Fn(bool) -> std::io::Result<Vec<u8>> {
+    move |all| match &ambiguity {
+        Some(ambiguity) => ambiguity.list.read(all),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// What `/ledger` shows: what reached the agent, what the journal has, what each follower did with it.
-fn ledger(metrics: Metrics, journal: Journal, watched: Vec<Watched>) -> impl Fn() -> Value {
+fn ledger(
+    metrics: Metrics,
+    journal: Journal,
+    watched: Vec<Watched>,
+    ambiguity: Option<Ambiguity>,
+) -> impl Fn() -> Value {
     move || {
         let capture = &metrics.capture;
         let followers: serde_json::Map<String, Value> = watched
@@ -592,6 +668,7 @@ fn ledger(metrics: Metrics, journal: Journal, watched: Vec<Watched>) -> impl Fn(
                 "written": metrics.dead_letters.written.get(),
                 "lost": by_reason(&metrics.dead_letters.lost),
             },
+            "ambiguous": ambiguity.as_ref().map(|ambiguity| ambiguity.to_json(&metrics)),
         })
     }
 }

@@ -229,9 +229,14 @@ fn converges(shadow: Kind, kills: usize, by_query: u64) {
         return;
     };
     // A kill loses the answers that come while the agent is away; only the primary can tell what they were.
+    let primary = pair.primary().url();
     let resolve = match (kills, by_query) {
         (0, 0) => vec![],
-        _ => vec![("shadow.resolve", "from-primary")],
+        _ => vec![
+            ("shadow.resolve", "from-primary"),
+            ("shadow.primary_url", primary.as_str()),
+            ("shadow.resolve_rate", "1000"),
+        ],
     };
     let mut mirror = Mirror::start(&pair, &resolve);
     let plan = Plan::new(&Options {

@@ -1,7 +1,9 @@
 //! Values that are right by themselves and wrong together.
 
+use shadow::order::Level;
+
 use super::keys::Config;
-use super::kind::{CredentialsKind, Listen, PairsTo, show_duration, show_size};
+use super::kind::{CredentialsKind, Listen, PairsTo, ResolveBy, show_duration, show_size};
 use super::written::Reader;
 
 pub(super) fn check(config: &Config, reader: &mut Reader) {
@@ -13,6 +15,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     pairs_fit(config, reader);
     shadow_is_one_person(config, reader);
     shadow_has_both_parts_of_a_certificate(config, reader);
+    resolving_has_a_primary(config, reader);
     addresses_differ(config, reader);
 }
 
@@ -114,6 +117,39 @@ fn shadow_trusts_something(config: &Config, reader: &mut Reader) {
         let why = "shadow.url is http, so shadow.ca_file would verify nothing".to_owned();
         let way_out = "write https or leave shadow.ca_file out";
         reader.disagree("shadow.url", &["shadow.ca_file"], why, way_out);
+    }
+}
+
+fn resolving_has_a_primary(config: &Config, reader: &mut Reader) {
+    const RESOLVE: &str = "shadow.resolve";
+    const URL: &str = "shadow.primary_url";
+    let shadow = &config.shadow;
+    if shadow.resolve == ResolveBy::Off {
+        return;
+    }
+    let Some(primary) = &shadow.primary_url else {
+        let why = "shadow.primary_url does not say where the primary is".to_owned();
+        reader.disagree(RESOLVE, &[URL], why, "set it, or shadow.resolve = off");
+        return;
+    };
+    if Some(primary) == shadow.url.as_ref() {
+        let why = "shadow.primary_url is the shadow itself".to_owned();
+        reader.disagree(URL, &["shadow.url"], why, "write the primary's address");
+    }
+    if shadow.order != Level::Causal {
+        let why = "what is ambiguous is only known with shadow.order = causal".to_owned();
+        reader.disagree(
+            RESOLVE,
+            &["shadow.order"],
+            why,
+            "set that, or shadow.resolve = off",
+        );
+    }
+    if !primary.is_encrypted() && shadow.primary_ca_file.is_some() {
+        let why =
+            "shadow.primary_url is http, so shadow.primary_ca_file would verify nothing".to_owned();
+        let way_out = "write https or leave shadow.primary_ca_file out";
+        reader.disagree(URL, &["shadow.primary_ca_file"], why, way_out);
     }
 }
 

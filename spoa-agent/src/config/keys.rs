@@ -16,7 +16,7 @@ use super::kind::{
     AckLevel, Begin, Choice, Count, CredentialsKind, Describe, Directory, Disk, DiskOrNever,
     HeaderNames, HostChoice, IdHeader, Ids, LetterWhenFull, Listen, Listeners, LogDirectives,
     LogFormat, Memory, Mode, OptionalAddress, OptionalFile, OptionalOutput, OptionalUrl,
-    OptionalWord, Output, PairsTo, Shape, Span, SpanOrNever, Switch, WhenFull,
+    OptionalWord, Output, PairsTo, ResolveBy, Shape, Span, SpanOrNever, Switch, WhenFull,
 };
 use super::written::{Examined, Reader, Written};
 
@@ -305,6 +305,25 @@ sections! {
                 ("now", Begin::Now),
                 ("oldest", Begin::Oldest),
             ]), default "now", example "oldest";
+        /// Whether what the captured answers cannot decide is read from the primary: a write whose answer was lost, or
+        /// that overlapped an `_update_by_query`. `off` only lists it (`/ambiguous`, `journal ambiguous`); `from-primary` asks
+        /// the primary for each such document and sends what it has. Needs `primary_url`, and `order` `causal`.
+        resolve: ResolveBy = Choice(&[
+                ("off", ResolveBy::Off),
+                ("from-primary", ResolveBy::Primary),
+            ]), default "off", example "from-primary";
+        /// Where the primary is asked for documents: not through the HAProxy whose traffic is captured, or each question
+        /// is captured too.
+        primary_url: Option<Target> = OptionalUrl, default "", example "https://primary.example:9200";
+        /// File whose first line is sent to the primary as the `Authorization` header. It needs the right to read
+        /// documents, no more. It is read at the start; its content is never logged. Its mode should be 0600.
+        primary_authorization_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/primary-authorization";
+        /// Certificates, in PEM, of the authorities that are trusted for an `https` primary. Empty trusts those of the
+        /// system.
+        primary_ca_file: Option<PathBuf> = OptionalFile, default "", example "/etc/spoa-agent/primary-ca.pem";
+        /// Most documents that the primary is asked for in a second. More wait, and may differ until then.
+        resolve_rate: usize = Count { min: 1, max: 100_000 }, default "50", example "500";
         /// Whether the shadow's answers are kept, each in a pair with the primary's: `journal` appends a record
         /// for each request that is sent, `off` keeps none. A pair repeats the request and the primary's
         /// response, so the journal grows more than twice as fast.

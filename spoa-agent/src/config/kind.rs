@@ -622,6 +622,16 @@ pub enum CredentialsKind {
     SigV4,
 }
 
+/// How what is ambiguous is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResolveBy {
+    /// It is not.
+    #[default]
+    Off,
+    /// The documents are read from the primary.
+    Primary,
+}
+
 /// What an ACK to HAProxy waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AckLevel {

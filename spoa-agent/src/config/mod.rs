@@ -25,7 +25,7 @@ pub use keys::{
 };
 pub use kind::{
     AckLevel, Begin, CredentialsKind, Ids, LetterWhenFull, Listen, LogFormat, Output, PairsTo,
-    Shape, WhenFull, show_duration, show_size,
+    ResolveBy, Shape, WhenFull, show_duration, show_size,
 };
 pub(crate) use kind::{duration, size};
 pub use problem::{Origin, Problem, Problems};

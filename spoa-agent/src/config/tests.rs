@@ -263,6 +263,22 @@ fn values_that_contradict_each_other_are_refused_at_the_one_that_was_written() {
             "shadow.url = \"http://h\"\nshadow.client_cert_file = \"f\"\nshadow.client_key_file = \"g\"",
             "shadow.url is http, so nobody would see shadow.client_cert_file",
         ),
+        (
+            "shadow.resolve = \"from-primary\"",
+            "shadow.primary_url does not say where the primary is; set it, or shadow.resolve = off",
+        ),
+        (
+            "shadow.resolve = \"from-primary\"\nshadow.primary_url = \"http://h\"\nshadow.url = \"http://h\"",
+            "shadow.primary_url is the shadow itself; write the primary's address",
+        ),
+        (
+            "shadow.resolve = \"from-primary\"\nshadow.primary_url = \"http://h\"\nshadow.order = \"none\"",
+            "what is ambiguous is only known with shadow.order = causal",
+        ),
+        (
+            "shadow.resolve = \"from-primary\"\nshadow.primary_url = \"http://h\"\nshadow.primary_ca_file = \"f\"",
+            "shadow.primary_url is http, so shadow.primary_ca_file would verify nothing",
+        ),
     ] {
         let message = problems(file(text));
         assert!(message.contains(expected), "{message}\n{expected}");

@@ -32,6 +32,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use shadow::{Bounds, Engine, Pace, Spacing, Speed, Target};
 use tokio::runtime::Handle;
@@ -58,6 +59,7 @@ use self::state::{Saved, StateDir};
 use crate::ambiguous::AmbiguousList;
 use crate::cli::exit::Exit;
 use crate::config::Log;
+use crate::telemetry::metrics::Metrics;
 
 /// Events that are read to see whether the source is what the user means.
 const PEEKED: usize = 256;
@@ -337,9 +339,11 @@ impl Shared<'_> {
             config.limits.keep = pairs::BODY_LIMIT;
         }
         let engine = Engine::start(config, Arc::clone(&results) as Arc<_>)?;
+        // Nobody scrapes a replay; its report has the figures.
+        let metrics = Metrics::register(&mut Registry::default()).ambiguous;
         let ambiguous = match dir {
-            Some(dir) => AmbiguousList::open_file(dir.ambiguous(target))?,
-            None => AmbiguousList::in_memory(),
+            Some(dir) => AmbiguousList::open_file(dir.ambiguous(target), metrics)?,
+            None => AmbiguousList::temporary(metrics)?,
         };
         Ok(Feed::new(Parts {
             target: target.clone(),

@@ -22,7 +22,7 @@ pub(super) fn whole(watched: &Watched) -> Value {
 
 /// The lines of the list that can be read; one that a kill left unfinished cannot.
 fn ambiguities(watched: &Watched) -> Vec<Value> {
-    let lines = watched.ambiguous.read().unwrap_or_default();
+    let lines = watched.ambiguous.read(false).unwrap_or_default();
     let lines = lines.split(|byte| *byte == b'\n');
     lines
         .filter_map(|line| serde_json::from_slice(line).ok())

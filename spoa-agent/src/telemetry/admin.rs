@@ -6,8 +6,9 @@
 //! | `/healthz` | 200 while the process serves |
 //! | `/readyz` | 200 when the agent can capture, else 503; JSON with the reasons |
 //! | `/ledger` | the account of every follower, as JSON |
+//! | `/ambiguous` | what may differ on the shadow, a line of JSON each; with `?all` also what was settled |
 //!
-//! `GET` and `HEAD` only. It shows nothing of the traffic's content, has no passwords, and is bounded:
+//! `GET` and `HEAD` only. Of the traffic's content it shows the names of ambiguous documents, no more. It has no passwords, and is bounded:
 //! few connections at a time, small heads, no bodies, and an end for every connection.
 
 use std::convert::Infallible;
@@ -52,6 +53,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const JSON: &str = "application/json";
+const LINES: &str = "application/x-ndjson";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Whether the agent can capture now.
@@ -64,6 +66,21 @@ pub trait ReadinessSource: Send + Sync + 'static {
 pub trait LedgerSource: Send + Sync + 'static {
     /// The account as JSON. Called for each request, so it must not wait.
     fn ledger(&self) -> Value;
+}
+
+/// What may differ on the shadow.
+pub trait AmbiguousSource: Send + Sync + 'static {
+    /// Lines of JSON; with `all` also what was settled. It may read a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn lines(&self, all: bool) -> io::Result<Vec<u8>>;
+}
+
+impl<F: Fn(bool) -> io::Result<Vec<u8>> + Send + Sync + 'static> AmbiguousSource for F {
+    fn lines(&self, all: bool) -> io::Result<Vec<u8>> {
+        self(all)
+    }
 }
 
 impl<F: Fn() -> Vec<String> + Send + Sync + 'static> ReadinessSource for F {
@@ -87,6 +104,8 @@ pub struct Sources {
     pub readiness: Arc<dyn ReadinessSource>,
     /// What `/ledger` says.
     pub ledger: Arc<dyn LedgerSource>,
+    /// What `/ambiguous` says.
+    pub ambiguous: Arc<dyn AmbiguousSource>,
 }
 
 impl fmt::Debug for Sources {
@@ -164,8 +183,16 @@ async fn connection(
     shutdown: CancellationToken,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&request, &sources);
-        async move { Ok::<_, Infallible>(response) }
+        let sources = sources.clone();
+        async move {
+            let reads_a_file = request.uri().path() == "/ambiguous";
+            Ok::<_, Infallible>(match reads_a_file {
+                false => respond(&request, &sources),
+                true => tokio::task::spawn_blocking(move || respond(&request, &sources))
+                    .await
+                    .unwrap_or_else(|error| failed(&error)),
+            })
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -191,11 +218,7 @@ async fn connection(
 
 fn respond<B>(request: &Request<B>, sources: &Sources) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut response = answer(
-            StatusCode::METHOD_NOT_ALLOWED,
-            TEXT,
-            "only GET and HEAD\n".into(),
-        );
+        let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
         response
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -203,23 +226,26 @@ fn respond<B>(request: &Request<B>, sources: &Sources) -> Response<Full<Bytes>> 
     }
     match request.uri().path() {
         "/metrics" => metrics(&sources.registry),
-        "/healthz" => answer(StatusCode::OK, TEXT, "ok\n".into()),
+        "/healthz" => answer(StatusCode::OK, TEXT, "ok\n"),
         "/readyz" => readiness(sources.readiness.obstacles()),
         "/ledger" => answer(
             StatusCode::OK,
             JSON,
             format!("{:#}\n", sources.ledger.ledger()),
         ),
+        "/ambiguous" => {
+            let all = request.uri().query() == Some("all");
+            match sources.ambiguous.lines(all) {
+                Ok(lines) => answer(StatusCode::OK, LINES, lines),
+                Err(error) => failed(&error),
+            }
+        }
         "/" => answer(
             StatusCode::OK,
             TEXT,
-            "/metrics\n/healthz\n/readyz\n/ledger\n".into(),
+            "/metrics\n/healthz\n/readyz\n/ledger\n/ambiguous\n",
         ),
-        _other => answer(
-            StatusCode::NOT_FOUND,
-            TEXT,
-            "see / for what there is\n".into(),
-        ),
+        _other => answer(StatusCode::NOT_FOUND, TEXT, "see / for what there is\n"),
     }
 }
 
@@ -227,11 +253,7 @@ fn metrics(registry: &Registry) -> Response<Full<Bytes>> {
     let mut text = String::new();
     match encode(&mut text, registry) {
         Ok(()) => answer(StatusCode::OK, OPEN_METRICS, text),
-        Err(error) => answer(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            TEXT,
-            format!("{error}\n"),
-        ),
+        Err(error) => failed(&error),
     }
 }
 
@@ -246,9 +268,21 @@ fn readiness(obstacles: Vec<String>) -> Response<Full<Bytes>> {
     answer(status, JSON, format!("{body}\n"))
 }
 
+fn failed(error: &dyn fmt::Display) -> Response<Full<Bytes>> {
+    answer(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        TEXT,
+        format!("{error}\n"),
+    )
+}
+
 /// An answer; hyper leaves its body out for `HEAD` and keeps its length.
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -289,6 +323,10 @@ mod tests {
                 registry: Arc::new(registry),
                 readiness: Arc::new(obstacles),
                 ledger: Arc::new(|| json!({ "shadow": { "read": 3 } })),
+                ambiguous: Arc::new(|all| match all {
+                    true => Ok(b"{}\n{}\n".to_vec()),
+                    false => Ok(b"{}\n".to_vec()),
+                }),
             };
             let admin = Admin::bind("127.0.0.1:0").await.unwrap();
             let address = admin.local_addr().unwrap();
@@ -360,6 +398,19 @@ mod tests {
         let said: Value =
             serde_json::from_str(body(&server.answers("GET", "/ledger?pretty").await)).unwrap();
         assert_eq!(said["shadow"]["read"], 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_ambiguous_is_lines_and_what_was_settled_is_among_them_only_when_asked_for() {
+        let server = Server::start().await;
+        let open = server.answers("GET", "/ambiguous").await;
+        assert!(
+            open.contains("content-type: application/x-ndjson"),
+            "{open}"
+        );
+        assert_eq!(body(&open), "{}\n");
+        let all = server.answers("GET", "/ambiguous?all").await;
+        assert_eq!(body(&all), "{}\n{}\n");
     }
 
     #[tokio::test]

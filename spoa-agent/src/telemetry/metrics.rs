@@ -63,6 +63,8 @@ pub struct Metrics {
     pub pairs: PairMetrics,
     /// What was given up, on its way into the dead-letter file.
     pub dead_letters: DeadLetterMetrics,
+    /// What may differ on the shadow.
+    pub ambiguous: AmbiguousMetrics,
     /// Files that were read again.
     pub reloads: ReloadMetrics,
     followers: FollowerCounts,
@@ -84,6 +86,7 @@ impl Metrics {
             pair_log: LineLogMetrics::register("pair_log", registry),
             pairs: PairMetrics::register(registry),
             dead_letters: DeadLetterMetrics::register(registry),
+            ambiguous: AmbiguousMetrics::register(registry),
             reloads: ReloadMetrics::register(registry),
             followers: FollowerCounts::register(registry),
         }
@@ -275,6 +278,8 @@ labels! {
         Denied = "denied",
         /// A rule takes a sample, and it is not in it.
         NotSampled = "not_sampled",
+        /// What was read from the primary to settle something ambiguous shows it already.
+        Superseded = "superseded",
         /// Any other.
         Other = "other",
     }
@@ -301,6 +306,40 @@ labels! {
         Undecodable = "undecodable",
         /// Any other.
         Other = "other",
+    }
+
+    /// Why something is ambiguous.
+    Ambiguity as "reason" {
+        /// Two writes of one document overlapped, and the sequence of one is not known.
+        Unsequenced = "unsequenced",
+        /// A later write of the document had gone already.
+        Overtaken = "overtaken",
+        /// Others were let go without this write's answer.
+        Released = "released",
+        /// A write and an operation on the whole index overlapped.
+        Overlap = "overlap",
+        /// No refresh is known between a write and an operation on what a search sees.
+        Unrefreshed = "unrefreshed",
+        /// No answer came.
+        NoAnswer = "no_answer",
+        /// The answer cannot be read.
+        AnswerUnread = "answer_unread",
+        /// A gateway answered for the primary.
+        Gateway = "gateway",
+        /// The primary refused it in a way in which it may have been done.
+        MayBeDone = "may_be_done",
+        /// The primary chose an id that nobody knows.
+        IdUnknown = "id_unknown",
+        /// The items of a `_bulk` cannot be read.
+        ItemsUnread = "items_unread",
+        /// A by-query operation was done in part.
+        Partly = "partly",
+        /// It goes on in the background.
+        Background = "background",
+        /// The shadow refused what the primary accepted.
+        Refused = "refused_by_the_shadow",
+        /// The write was not sent, or not to the end.
+        Lost = "lost",
     }
 
     /// The class of a status code from the shadow.
@@ -352,6 +391,19 @@ labels! {
     }
 }
 
+impl Ambiguity {
+    /// The label of a word of the shadow engine.
+    #[must_use]
+    pub fn of(word: &str) -> Self {
+        let is_it = |label: &&Self| {
+            let words = label.as_str().split('_');
+            words.eq(word.split(' '))
+        };
+        // What is not known by another word was dropped.
+        Self::ALL.iter().find(is_it).copied().unwrap_or(Self::Lost)
+    }
+}
+
 impl ProtocolError {
     /// The label of a status code.
     #[must_use]
@@ -393,6 +445,7 @@ impl From<shadow::Filtered> for FilterReason {
             shadow::Filtered::NoEffect => Self::NoEffect,
             shadow::Filtered::Denied => Self::Denied,
             shadow::Filtered::NotSampled => Self::NotSampled,
+            shadow::Filtered::Superseded => Self::Superseded,
             _newer => Self::Other,
         }
     }
@@ -1003,6 +1056,35 @@ impl ShadowMetrics {
     }
 }
 
+/// What may differ on the shadow.
+#[derive(Debug, Clone)]
+pub struct AmbiguousMetrics {
+    /// Found, by reason; the same document as often as it is found.
+    pub found: Counts<Ambiguity>,
+    /// Found and not listed, for the list is full or cannot be written.
+    pub unlisted: Counter,
+}
+
+impl AmbiguousMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            found: Counts::default(),
+            unlisted: Counter::default(),
+        };
+        registry.register(
+            "shadow_ambiguous",
+            "Documents, indices and exchanges of which the captured halves do not tell what the primary did",
+            metrics.found.clone(),
+        );
+        registry.register(
+            "shadow_ambiguous_unlisted",
+            "Of these, those that the list has no room for",
+            metrics.unlisted.clone(),
+        );
+        metrics
+    }
+}
+
 /// Files that were read again on SIGHUP.
 #[derive(Debug, Clone)]
 pub struct ReloadMetrics {
@@ -1133,6 +1215,18 @@ impl Collector for ShadowCollector {
             None,
             read(&counts.target_down),
         )?;
+        let help = "Ambiguous documents that wait to be read from the primary";
+        let pending = read(&counts.resolve_pending);
+        gauge(e, "shadow_resolve_pending", help, None, pending)?;
+        let help = "Ambiguous documents that were settled by reading them from the primary";
+        counter(e, "shadow_resolved", help, None, read(&counts.resolved))?;
+        let help = "Ambiguous documents that could not be settled so";
+        counter(e, "shadow_unresolved", help, None, read(&counts.unresolved))?;
+        let help = "Failed attempts to settle an ambiguous document";
+        let failures = read(&counts.resolve_failures);
+        counter(e, "shadow_resolve_failures", help, None, failures)?;
+        let help = "Writes of documents left out, for what was read from the primary shows them";
+        counter(e, "shadow_superseded", help, None, read(&counts.superseded))?;
         counter(
             e,
             "shadow_sent",

@@ -554,10 +554,11 @@ pub(crate) fn wait_until_drained(agent: &Agent) {
             &ledger["journal"]["records"],
         );
         let is_done = shadow["records"]["passed"] == *records && shadow["records"]["not_done"] == 0;
-        if is_done && shadow["waiting_for_other_half"] == 0 {
+        let pending = &ledger["ambiguous"]["pending"];
+        if is_done && shadow["waiting_for_other_half"] == 0 && *pending == 0 {
             return;
         }
-        let state = json!([shadow["records"], records, shadow["exchanges"]]);
+        let state = json!([shadow["records"], records, shadow["exchanges"], pending]);
         if state != last.0 {
             last = (state, Instant::now());
         }

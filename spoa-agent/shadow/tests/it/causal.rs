@@ -9,7 +9,7 @@ use exchange::operation::Api;
 use exchange::{Body, Exchange, Extent, Pair, Request, Response};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use shadow::{Config, Ambiguous, Engine, Outcome, Outcomes, rules};
+use shadow::{Ambiguous, Config, Engine, Outcome, Outcomes, rules};
 
 use crate::origin::{Heard, Origin, Reply, header, ok, request, status};
 

@@ -2,6 +2,7 @@
 //!
 //! None of these commands takes the journal's lock, holds a segment back or changes a byte.
 
+mod ambiguous;
 mod cat;
 mod ls;
 mod stats;
@@ -30,6 +31,7 @@ enum Command {
     Cat(cat::Args),
     Verify(verify::Args),
     Stats(stats::Args),
+    Ambiguous(ambiguous::Args),
 }
 
 impl Args {
@@ -39,6 +41,7 @@ impl Args {
             Command::Cat(args) => args.print(out),
             Command::Verify(args) => args.print(out),
             Command::Stats(args) => args.print(out),
+            Command::Ambiguous(args) => args.print(out),
         }
     }
 }
