@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use shadow::{Ambiguous, DocumentName, Subject};
+use shadow::{Ambiguous, Subject};
 
 use crate::telemetry::metrics::{Ambiguity, AmbiguousMetrics};
 use crate::telemetry::throttle::Throttle;
@@ -121,9 +121,9 @@ impl AmbiguousList {
         }
     }
 
-    /// The document is not ambiguous any more.
-    pub fn settle(&self, document: &DocumentName) {
-        let mut line = line(&Subject::Document(document.clone()), 0);
+    /// It is not ambiguous any more.
+    pub fn settle(&self, subject: &Subject) {
+        let mut line = line(subject, 0);
         let mut state = self.state.lock();
         let name = state.hash(&line);
         if !state.open.contains(&name) {
@@ -339,6 +339,7 @@ fn line(subject: &Subject, position: u64) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use prometheus_client::registry::Registry;
+    use shadow::DocumentName;
     use tempfile::TempDir;
 
     use super::*;
@@ -405,8 +406,8 @@ mod tests {
         let list = AmbiguousList::open(dir.path(), metrics()).unwrap();
         add(&list, "1", None);
         add(&list, "2", None);
-        list.settle(&document("1", None));
-        list.settle(&document("unheard of", None));
+        list.settle(&Subject::Document(document("1", None)));
+        list.settle(&Subject::Document(document("unheard of", None)));
         assert_eq!((list.len(), text(&list, false).lines().count()), (1, 1));
         assert_eq!(text(&list, true).lines().count(), 3);
         let list = AmbiguousList::open(dir.path(), metrics()).unwrap();
@@ -445,7 +446,7 @@ mod tests {
         add(&list, "stays", None);
         for id in 0..1000 {
             add(&list, &id.to_string(), None);
-            list.settle(&document(&id.to_string(), None));
+            list.settle(&Subject::Document(document(&id.to_string(), None)));
             assert!(text(&list, true).lines().count() <= 12);
         }
         assert_eq!(list.len(), 1);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use exchange::Pair;
 use journal::Entry;
 use parking_lot::Mutex;
-use shadow::{Ambiguous, Counters, DocumentName, Dropped, Engine, Outcome, Outcomes};
+use shadow::{Ambiguous, Counters, Dropped, Engine, Outcome, Outcomes, Subject};
 use tokio::runtime::Handle;
 
 use crate::ambiguous::AmbiguousList;
@@ -40,7 +40,7 @@ enum Told {
     Done(u64, Fate),
     Pair(Box<Pair>),
     Ambiguous(Ambiguous),
-    Resolved(DocumentName),
+    Resolved(Subject),
 }
 
 impl Results {
@@ -79,8 +79,8 @@ impl Outcomes for Results {
             .push_back(Told::Ambiguous(ambiguous.clone()));
     }
 
-    fn resolved(&self, name: &DocumentName) {
-        self.told.lock().push_back(Told::Resolved(name.clone()));
+    fn resolved(&self, subject: &Subject) {
+        self.told.lock().push_back(Told::Resolved(subject.clone()));
     }
 
     fn pair(&self, pair: Box<Pair>) {
@@ -227,7 +227,7 @@ impl Mirror {
             match told {
                 Told::Done(position, fate) => self.follower.done(position, fate),
                 Told::Ambiguous(ambiguous) => self.keeping.ambiguous.add(&ambiguous),
-                Told::Resolved(name) => self.keeping.ambiguous.settle(&name),
+                Told::Resolved(subject) => self.keeping.ambiguous.settle(&subject),
                 Told::Pair(pair) => {
                     if let Some(pair) = self.keep(pair) {
                         self.results.told.lock().push_front(Told::Pair(pair));

@@ -304,6 +304,7 @@ fn ambiguous(agent: &Agent) -> BTreeSet<Name> {
         .map(|line| {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let text = |key: &str| line[key].as_str().map(str::to_owned);
+            assert!(line["id"].is_string(), "{line}");
             Name {
                 index: text("index").unwrap(),
                 id: text("id").unwrap(),

@@ -241,6 +241,7 @@ impl Engine {
             workers.spawn(Worker::new(shared.clone()).run());
         }
         workers.spawn(shared.clone().resolve_all());
+        workers.spawn(shared.clone().check_all());
         let mut clock = JoinSet::new();
         if let Some(pace) = &shared.pace {
             let mut changes = pace.clock().subscribe();
@@ -365,7 +366,7 @@ impl Engine {
         self.shared.work.notify_waiters();
         self.shared.room.notify_waiters();
         if let Some(resolver) = &self.shared.resolver {
-            resolver.wake();
+            resolver.close();
         }
         let mut workers = std::mem::take(&mut *self.workers.lock());
         let ended = async { while workers.join_next().await.is_some() {} };
@@ -553,8 +554,10 @@ impl Shared {
             items.as_deref(),
             (&asked, told.as_ref()),
         );
-        if let Some(writes) = &applied {
-            self.names.remember(exchange.position, writes);
+        match &applied {
+            Some(writes) => self.names.remember(exchange.position, writes),
+            None if operation.is_read() => {}
+            None => self.names.remember_whole(exchange.position, &operation),
         }
         Prepared::Send {
             in_hand: Arc::new(InHand {
@@ -708,7 +711,7 @@ impl Shared {
 
     pub(crate) fn collect_ambiguous(&self, dispatch: &mut Dispatch) -> Vec<Ambiguous> {
         let found = dispatch.order.ambiguous();
-        found.filter_map(|found| self.names.name(&found)).collect()
+        found.flat_map(|found| self.names.name(&found)).collect()
     }
 
     pub(crate) fn next(&self) -> Next {

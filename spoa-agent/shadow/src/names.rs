@@ -16,6 +16,8 @@ use crate::resolver::FIRST_TICKET;
 
 /// Writes whose documents can still be named.
 const LIMIT: usize = 65_536;
+/// Operations on whole indices whose indices can still be named.
+const MOST_WHOLE: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(crate) struct Names {
@@ -26,6 +28,8 @@ pub(crate) struct Names {
 struct Recent {
     names: HashMap<(Ticket, u32), DocumentName>,
     order: VecDeque<(Ticket, u32)>,
+    /// Operations on whole indices, and their indices.
+    whole: VecDeque<(Ticket, Vec<Bytes>)>,
 }
 
 impl Names {
@@ -48,24 +52,23 @@ impl Names {
     }
 
     /// What the order cannot decide, by its names.
-    pub(crate) fn name(&self, found: &Ambiguity) -> Option<Ambiguous> {
+    pub(crate) fn name(&self, found: &Ambiguity) -> Vec<Ambiguous> {
         // What is read from the primary is a write of nobody's.
         if matches!(found.of, Of::Item(ticket, _) if ticket >= FIRST_TICKET) {
-            return None;
+            return Vec::new();
         }
-        let (position, subject) = match &found.of {
+        let (position, subjects) = match &found.of {
             Of::Item(ticket, item) => {
                 let recent = self.recent.lock();
                 let name = recent.names.get(&(*ticket, *item));
-                (
-                    *ticket,
-                    name.map_or(Subject::Operation, |name| Subject::Document(name.clone())),
-                )
+                let subject =
+                    name.map_or(Subject::Operation, |name| Subject::Document(name.clone()));
+                (*ticket, vec![subject])
             }
-            Of::Operation(ticket) => (*ticket, Subject::Operation),
-            Of::Index(name) => (found.by, Subject::Index(name.clone())),
+            Of::Operation(ticket) => (*ticket, self.whole(*ticket)),
+            Of::Index(name) => (found.by, vec![Subject::Index(name.clone())]),
         };
-        Some(Ambiguous {
+        let ambiguous = |subject| Ambiguous {
             position,
             by: if found.by < FIRST_TICKET {
                 found.by
@@ -74,7 +77,29 @@ impl Names {
             },
             subject,
             reason: found.reason.as_str(),
-        })
+        };
+        subjects.into_iter().map(ambiguous).collect()
+    }
+
+    /// This operation writes to whole indices.
+    pub(crate) fn remember_whole(&self, ticket: Ticket, operation: &Operation) {
+        let names: Vec<Bytes> = operation.indices.names.iter().map(copy).collect();
+        let mut recent = self.recent.lock();
+        recent.whole.push_back((ticket, names));
+        if recent.whole.len() > MOST_WHOLE {
+            recent.whole.pop_front();
+        }
+    }
+
+    /// What an operation on whole indices wrote.
+    fn whole(&self, ticket: Ticket) -> Vec<Subject> {
+        let recent = self.recent.lock();
+        let known = recent.whole.iter().rev().find(|(known, _)| *known == ticket);
+        match known {
+            None => vec![Subject::Operation],
+            Some((_, names)) if names.is_empty() => vec![Subject::Index(Bytes::from_static(b"*"))],
+            Some((_, names)) => names.iter().cloned().map(Subject::Index).collect(),
+        }
     }
 
     /// What the primary's answer leaves open, by its names.
@@ -123,7 +148,8 @@ impl Names {
                     id: copy(id),
                     routing: document.routing.as_ref().map(copy),
                 }),
-                None => Subject::Operation,
+                // It may be any document, or one that is nowhere yet.
+                None => Subject::Index(copy(&document.index)),
             });
         let whole = match operation.indices.names.as_slice() {
             _ if !operation.documents.is_empty() => Vec::new(),

@@ -89,9 +89,9 @@ pub trait Outcomes: Send + Sync + 'static {
         let _ = ambiguous;
     }
 
-    /// The document was ambiguous, and now the target has what the primary has.
-    fn resolved(&self, name: &DocumentName) {
-        let _ = name;
+    /// It was ambiguous, and now the target has what the primary has.
+    fn resolved(&self, subject: &Subject) {
+        let _ = subject;
     }
 
     /// A request was answered, or given up. Called before [`Outcomes::done`].

@@ -336,6 +336,8 @@ labels! {
         Partly = "partly",
         /// It goes on in the background.
         Background = "background",
+        /// It was found to differ when a whole index was ambiguous.
+        Different = "different",
         /// The shadow refused what the primary accepted.
         Refused = "refused_by_the_shadow",
         /// The write was not sent, or not to the end.

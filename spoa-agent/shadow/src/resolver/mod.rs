@@ -16,6 +16,8 @@
 //! Neither a primary nor a target that is down keeps anything in the order: the document goes back and waits.
 
 mod bucket;
+mod check;
+mod checking;
 mod floors;
 mod pending;
 
@@ -43,6 +45,7 @@ use crate::{
 };
 use exchange::operation::answer::{Answer, Sequence};
 pub(crate) use floors::{Captured, Contained};
+use checking::Checks;
 use floors::{Floor, Floors};
 pub(crate) use pending::FIRST_TICKET;
 use pending::{Became, Ended, Next, Pending, Queued};
@@ -73,6 +76,8 @@ pub(crate) struct Resolver {
     pub(crate) primary: Arc<Route>,
     pending: Mutex<Pending>,
     floors: Mutex<Floors>,
+    checks: Checks,
+    per_second: u32,
     /// How many floors there are: mostly none.
     known: AtomicUsize,
     wake: Notify,
@@ -116,6 +121,8 @@ impl Resolver {
             primary: Arc::new(route),
             pending: Mutex::new(Pending::new(config.per_second, at_once)),
             floors: Mutex::default(),
+            checks: Checks::default(),
+            per_second: config.per_second,
             known: AtomicUsize::new(0),
             wake: Notify::new(),
             idle: Notify::new(),
@@ -141,7 +148,7 @@ impl Resolver {
 
     /// Documents that are to be fetched or are on their way.
     pub(crate) fn pending(&self) -> usize {
-        self.pending.lock().len()
+        self.pending.lock().len() + self.checks.len()
     }
 
     /// Waits until nothing is pending.
@@ -158,6 +165,12 @@ impl Resolver {
 
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Nothing more is to be done.
+    pub(crate) fn close(&self) {
+        self.wake();
+        self.checks.closed.notify_one();
     }
 
     fn set_floor(&self, floor: Floor) {
@@ -180,11 +193,14 @@ impl Shared {
                 "documents were ambiguous at the end of the last run; they are read from the primary again"
             );
         }
-        let mut pending = resolver.pending.lock();
         for name in &names {
-            pending.queue(name);
+            if name.id.is_empty() {
+                self.check_index(resolver, &name.index);
+            } else {
+                resolver.pending.lock().queue(name);
+            }
         }
-        set(&self.counters.resolve_pending, pending.len());
+        self.show_pending(resolver);
     }
 
     /// These are ambiguous: so that a kill does not take it away. They are not fetched before
@@ -193,8 +209,11 @@ impl Shared {
         for ambiguous in found {
             count(&self.counters.ambiguous);
             self.outcomes.ambiguous(ambiguous);
-            if let (Some(_), Subject::Document(name)) = (&self.resolver, &ambiguous.subject) {
-                self.note_unresolved(name);
+            match &ambiguous.subject {
+                _ if self.resolver.is_none() => {}
+                Subject::Document(name) => self.note_unresolved(name),
+                Subject::Index(index) => self.note_index(index),
+                Subject::Operation => {}
             }
         }
     }
@@ -206,12 +225,30 @@ impl Shared {
     }
 
     /// What made these ambiguous is in the order: they may be fetched after it.
-    pub(crate) fn resolve_ambiguous<'a>(&self, found: impl IntoIterator<Item = &'a Ambiguous>) {
-        let names = found.into_iter().filter_map(|it| match &it.subject {
+    pub(crate) fn resolve_ambiguous(&self, found: &[Ambiguous]) {
+        let Some(resolver) = &self.resolver else {
+            return;
+        };
+        for ambiguous in found {
+            if let Subject::Index(index) = &ambiguous.subject {
+                self.check_index(resolver, index);
+                self.show_pending(resolver);
+            }
+        }
+        let names = found.iter().filter_map(|it| match &it.subject {
             Subject::Document(name) => Some(name),
             Subject::Index(_) | Subject::Operation => None,
         });
         self.resolve_documents(names);
+    }
+
+    /// Shows how much is pending, and wakes who waits until nothing is.
+    fn show_pending(&self, resolver: &Resolver) {
+        let left = resolver.pending();
+        set(&self.counters.resolve_pending, left);
+        if left == 0 {
+            resolver.idle.notify_waiters();
+        }
     }
 
     fn resolve_documents<'a>(&self, names: impl IntoIterator<Item = &'a DocumentName>) {
@@ -226,7 +263,8 @@ impl Shared {
             }
         }
         if pending.len() > before {
-            set(&self.counters.resolve_pending, pending.len());
+            drop(pending);
+            self.show_pending(resolver);
             resolver.wake();
         }
     }
@@ -312,6 +350,10 @@ impl Shared {
             documents: vec![self.intake.named(name)],
             ..Footprint::default()
         };
+        self.enter_order(ticket, &footprint)
+    }
+
+    fn enter_order(&self, ticket: u64, footprint: &Footprint) -> bool {
         let in_hand = Arc::new(InHand {
             exchange: Arc::new(Exchange {
                 position: ticket,
@@ -330,7 +372,7 @@ impl Shared {
         if dispatch.is_closing() {
             return false;
         }
-        dispatch.take_in(&in_hand, &footprint);
+        dispatch.take_in(&in_hand, footprint);
         let more = self.collect_ambiguous(&mut dispatch);
         self.note_ambiguous(&more);
         drop(dispatch);
@@ -382,7 +424,7 @@ impl Shared {
         match became {
             Some(Became::Resolved) => {
                 count(&self.counters.resolved);
-                self.outcomes.resolved(name);
+                self.outcomes.resolved(&Subject::Document(name.clone()));
                 if ended == (Ended::Done { floor: false }) {
                     self.note_resolved(name);
                 }
@@ -393,12 +435,8 @@ impl Shared {
             }
             Some(Became::Pending) | None => {}
         }
-        let left = pending.len();
-        set(&self.counters.resolve_pending, left);
         drop(pending);
-        if left == 0 {
-            resolver.idle.notify_waiters();
-        }
+        self.show_pending(resolver);
         resolver.wake();
     }
 }
@@ -409,6 +447,9 @@ impl Worker {
         let shared = self.shared.clone();
         let mut answered = Err(None);
         if let Some(resolver) = &shared.resolver {
+            if checking::is_check(job.position()) {
+                shared.index_is_ready(resolver, job.position());
+            }
             let name = resolver.pending.lock().running(job.position());
             if let Some(name) = name {
                 let attempt = self.attempt(&name).await;

@@ -38,8 +38,11 @@ impl Outcomes for Told {
         self.ambiguous.lock().push(id(name));
     }
 
-    fn resolved(&self, name: &DocumentName) {
-        self.resolved.lock().push(id(name));
+    fn resolved(&self, subject: &Subject) {
+        self.resolved.lock().push(match subject {
+            Subject::Document(name) => id(name),
+            other => format!("{other:?}"),
+        });
     }
 }
 
