@@ -301,8 +301,8 @@ impl Engine {
                 count(&shared.counters.offered);
                 let ambiguous: Vec<Ambiguous> = ambiguous.into_iter().chain(more).collect();
                 shared.note_ambiguous(&ambiguous);
-                shared.tell(position, &outcome);
                 shared.resolve_ambiguous(&ambiguous);
+                shared.tell(position, &outcome);
                 shared.work.notify_one();
                 Ok(())
             }

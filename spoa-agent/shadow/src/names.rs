@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::order::{Ambiguity, Of, Ticket};
 use crate::outcome::{Ambiguous, Subject};
-use crate::plan::{Decision, Fate, LeftOut, Reason, Write};
+use crate::plan::{Decision, Fate, Reason, Write};
 use crate::resolve::DocumentName;
 use crate::resolver::FIRST_TICKET;
 
@@ -94,7 +94,11 @@ impl Names {
     /// What an operation on whole indices wrote.
     fn whole(&self, ticket: Ticket) -> Vec<Subject> {
         let recent = self.recent.lock();
-        let known = recent.whole.iter().rev().find(|(known, _)| *known == ticket);
+        let known = recent
+            .whole
+            .iter()
+            .rev()
+            .find(|(known, _)| *known == ticket);
         match known {
             None => vec![Subject::Operation],
             Some((_, names)) if names.is_empty() => vec![Subject::Index(Bytes::from_static(b"*"))],
@@ -115,13 +119,17 @@ impl Names {
         let reason = ambiguous.as_str();
         match &decision.fate {
             Fate::Write(writes) if !writes.is_empty() => {
-                let is_nameless = |left: &LeftOut| left.reason == Reason::IdUnknown;
-                let nameless = decision.left_out.iter().any(is_nameless);
-                let nameless = nameless.then_some(Subject::Operation);
-                let names = writes.iter().filter_map(document);
-                names
+                let known = writes.iter().filter_map(document);
+                // Those without an id are in no write.
+                let unknown = decision
+                    .left_out
+                    .iter()
+                    .filter(|left| left.reason == Reason::IdUnknown)
+                    .filter_map(|left| operation.documents.get(left.item))
+                    .map(|document| Subject::Index(copy(&document.index)));
+                known
                     .map(Subject::Document)
-                    .chain(nameless)
+                    .chain(unknown)
                     .map(|subject| about(exchange.position, subject, reason))
                     .collect()
             }

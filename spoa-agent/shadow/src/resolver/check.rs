@@ -193,7 +193,8 @@ mod tests {
         let page = read_page(page).unwrap();
         assert_eq!((&*page.scroll, page.documents.len()), ("s", 2));
         assert_eq!(page.documents[1].routing.as_deref(), Some("r"));
-        let sources = br#"{"docs":[{"_id":"1","found":true,"_source": {"a": 1}},{"_id":"2","found":false}]}"#;
+        let sources =
+            br#"{"docs":[{"_id":"1","found":true,"_source": {"a": 1}},{"_id":"2","found":false}]}"#;
         let sources = read_sources(sources).unwrap();
         assert_eq!(sources, [Some(Bytes::from("{\"a\": 1}")), None]);
     }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use exchange::operation::Access;
 use exchange::Request;
+use exchange::operation::Access;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::Resolver;
 use super::check::{self, Listed};
 use super::pending::FIRST_TICKET;
-use super::Resolver;
 use crate::Sender;
 use crate::counters::count;
 use crate::engine::Shared;
@@ -205,7 +205,9 @@ impl Shared {
         for (index, _) in &sizes {
             sides.ask(Side::Target, check::refresh(index)).await;
             let mut seen = BTreeSet::new();
-            sides.compare_listed(Side::Primary, index, &mut seen).await?;
+            sides
+                .compare_listed(Side::Primary, index, &mut seen)
+                .await?;
             sides.compare_listed(Side::Target, index, &mut seen).await?;
         }
         Some(true)

@@ -43,9 +43,9 @@ use crate::worker::{Worker, now_us, trouble_of};
 use crate::{
     Counters, Identity, Outcome, Rewrite, Route, Target, Timeouts, Trust, TrustError, rules,
 };
+use checking::Checks;
 use exchange::operation::answer::{Answer, Sequence};
 pub(crate) use floors::{Captured, Contained};
-use checking::Checks;
 use floors::{Floor, Floors};
 pub(crate) use pending::FIRST_TICKET;
 use pending::{Became, Ended, Next, Pending, Queued};

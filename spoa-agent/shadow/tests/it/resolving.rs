@@ -8,8 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use exchange::{Body, Exchange, Extent, Request, Response};
 use parking_lot::Mutex;
 use shadow::{
-    Ambiguous, Config, DocumentName, Engine, Identity, Outcome, Outcomes, Resolve, Subject,
-    Timeouts, Trust,
+    Ambiguous, Config, Engine, Identity, Outcome, Outcomes, Resolve, Subject, Timeouts, Trust,
 };
 
 use crate::origin::{Heard, Origin, Reply, ok, refusing, request, status, target_at};
@@ -32,22 +31,19 @@ impl Outcomes for Told {
     }
 
     fn ambiguous(&self, ambiguous: &Ambiguous) {
-        let Subject::Document(name) = &ambiguous.subject else {
-            panic!("{ambiguous:?}");
-        };
-        self.ambiguous.lock().push(id(name));
+        self.ambiguous.lock().push(name(&ambiguous.subject));
     }
 
     fn resolved(&self, subject: &Subject) {
-        self.resolved.lock().push(match subject {
-            Subject::Document(name) => id(name),
-            other => format!("{other:?}"),
-        });
+        self.resolved.lock().push(name(subject));
     }
 }
 
-fn id(name: &DocumentName) -> String {
-    String::from_utf8(name.id.to_vec()).unwrap()
+fn name(subject: &Subject) -> String {
+    match subject {
+        Subject::Document(name) => String::from_utf8(name.id.to_vec()).unwrap(),
+        other => format!("{other:?}"),
+    }
 }
 
 /// A search engine that has these documents: sequence number and source by id.
@@ -359,4 +355,85 @@ async fn a_document_that_the_shadow_refuses_stays_ambiguous_and_stops_nobody() {
     assert_eq!(*told.resolved.lock(), ["2"]);
     let unresolved = &engine.counters().unresolved;
     assert_eq!(unresolved.load(Ordering::Relaxed), 1);
+}
+
+/// A cluster with one index: a scroll of one page, `_mget` and single documents.
+fn cluster(documents: &Documents, heard: &Heard) -> Reply {
+    let json = |body: String| {
+        let length = body.len();
+        Reply::Bytes(format!("HTTP/1.1 200 x\r\ncontent-length: {length}\r\n\r\n{body}").into())
+    };
+    let (target, known) = (heard.target(), documents.0.lock().clone());
+    let mut ids: Vec<&String> = known.keys().collect();
+    ids.sort();
+    match target.split('?').next().unwrap() {
+        "/i/_stats/docs" => {
+            json(r#"{"indices":{"i":{"primaries":{"docs":{"count":3}}}}}"#.to_owned())
+        }
+        "/i/_search" => {
+            let hits: Vec<String> = ids
+                .iter()
+                .map(|id| format!(r#"{{"_id":"{id}"}}"#))
+                .collect();
+            json(format!(
+                r#"{{"_scroll_id":"s","hits":{{"hits":[{}]}}}}"#,
+                hits.join(",")
+            ))
+        }
+        "/_search/scroll" => json(r#"{"_scroll_id":"s","hits":{"hits":[]}}"#.to_owned()),
+        "/i/_mget" => {
+            let body = String::from_utf8_lossy(&heard.body).into_owned();
+            let asked = body.split("\"_id\":\"").skip(1);
+            let found: Vec<String> = asked
+                .map(|rest| match known.get(rest.split('"').next().unwrap()) {
+                    Some((_, source)) => format!(r#"{{"found":true,"_source":{source}}}"#),
+                    None => r#"{"found":false}"#.to_owned(),
+                })
+                .collect();
+            json(format!(r#"{{"docs":[{}]}}"#, found.join(",")))
+        }
+        _ if heard.line().starts_with("GET /i/_doc/") => documents.answer(heard),
+        _ => ok(),
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_id_nobody_knows_is_found_by_comparing_its_index() {
+    let (on_primary, on_shadow) = (Documents::default(), Documents::default());
+    for (id, source) in [
+        ("same", "{}"),
+        ("new", r#"{"n":1}"#),
+        ("other", r#"{"n":2}"#),
+    ] {
+        on_primary.set(id, 7, source);
+    }
+    for (id, source) in [("same", "{}"), ("old", "{}"), ("other", r#"{"n":1}"#)] {
+        on_shadow.set(id, 7, source);
+    }
+    let (one, other) = (on_primary.clone(), on_shadow.clone());
+    let primary = Origin::start(move |heard| cluster(&one, heard)).await;
+    let shadow = Origin::start(move |heard| cluster(&other, heard)).await;
+    let told = Arc::new(Told::default());
+    let engine = Engine::start(config(&shadow, &primary), told.clone()).unwrap();
+    let mut lost = request("POST", b"/i/_doc");
+    lost.body.content = r#"{"n":1}"#.into();
+    engine.offer(complete(10, lost, None)).await.unwrap();
+    settle(&engine).await;
+    let mut written: Vec<String> = lines(&shadow)
+        .into_iter()
+        .filter(|line| line.contains("/i/_doc/"))
+        .collect();
+    written.sort();
+    assert_eq!(
+        written,
+        [
+            "DELETE /i/_doc/old ",
+            "PUT /i/_doc/new {\"n\":1}",
+            "PUT /i/_doc/other {\"n\":2}",
+        ]
+    );
+    assert_eq!(told.words.lock()[&10], "id unknown");
+    let mut resolved = told.resolved.lock().clone();
+    resolved.sort();
+    assert_eq!(resolved, ["Index(b\"i\")", "new", "old", "other"]);
 }
