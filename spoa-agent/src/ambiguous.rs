@@ -8,6 +8,7 @@
 //! {"index":"hot","id":"7","settled":true}                      not ambiguous any more
 //! ```
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher as _, RandomState};
@@ -269,8 +270,8 @@ pub(crate) fn unsettled(path: &Path) -> io::Result<Vec<Line>> {
             if let Some(listed) = numbers.remove(&name) {
                 open.remove(&listed);
             }
-        } else if !numbers.contains_key(&name) {
-            numbers.insert(name, number);
+        } else if let Entry::Vacant(vacant) = numbers.entry(name) {
+            vacant.insert(number);
             open.insert(number, line);
         }
     }

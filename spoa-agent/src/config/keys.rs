@@ -322,7 +322,8 @@ sections! {
         /// Certificates, in PEM, of the authorities that are trusted for an `https` primary. Empty trusts those of the
         /// system.
         primary_ca_file: Option<PathBuf> = OptionalFile, default "", example "/etc/spoa-agent/primary-ca.pem";
-        /// Most documents that the primary is asked for in a second. More wait, and may differ until then.
+        /// Most documents that the primary is asked for in a second. More wait, and may differ until then. Where it is not
+        /// known which documents differ, those of the whole index are compared, if they are 100,000 at most, twenty times as fast.
         resolve_rate: usize = Count { min: 1, max: 100_000 }, default "50", example "500";
         /// Whether the shadow's answers are kept, each in a pair with the primary's: `journal` appends a record
         /// for each request that is sent, `off` keeps none. A pair repeats the request and the primary's
