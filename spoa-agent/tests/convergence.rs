@@ -256,25 +256,21 @@ fn many_clients_that_write_the_same_documents_leave_both_sides_equal() {
 }
 
 #[test]
-#[ignore = "needs the causal engine"]
 fn both_sides_are_equal_after_the_agent_was_killed_three_times() {
     converges(Kind::Elasticsearch, 3, 0);
 }
 
 #[test]
-#[ignore = "needs the causal engine"]
 fn another_engine_as_shadow_is_equal_after_the_agent_was_killed_three_times() {
     converges(Kind::Opensearch, 3, 0);
 }
 
 #[test]
-#[ignore = "needs the causal engine"]
 fn with_by_query_operations_the_primary_settles_what_its_answers_cannot() {
     converges(Kind::Elasticsearch, 0, 10);
 }
 
 #[test]
-#[ignore = "needs the causal engine"]
 fn with_by_query_operations_every_document_that_differs_is_listed_as_ambiguous() {
     let Some(pair) = lend(Kind::Elasticsearch, Kind::Elasticsearch) else {
         return;
