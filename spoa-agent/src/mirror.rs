@@ -159,16 +159,16 @@ impl Mirror {
         loop {
             let entry = self.follower.read();
             let idle = entry.is_none();
-            match entry {
+            let has_room = match entry {
                 Some(Entry::Begun { position, request }) => {
                     self.engine.begun(position, &request);
+                    true
                 }
-                Some(Entry::Exchange(exchange)) => {
-                    if !self.offer(runtime, Arc::new(exchange)) {
-                        break;
-                    }
-                }
-                _ => {}
+                Some(Entry::Exchange(exchange)) => self.offer(runtime, Arc::new(exchange)),
+                _ => true,
+            };
+            if !has_room {
+                break;
             }
             self.housekeep();
             if !idle {

@@ -69,12 +69,15 @@ mod tests {
         aliases.learn(&one, &one);
         assert_eq!(aliases.resolve(&alias), one);
         assert_eq!(
-            aliases.expand(&[alias.clone()]),
+            aliases.expand(std::slice::from_ref(&alias)),
             [alias.clone(), one.clone()]
         );
         // An alias of two indices is no index; what it covers is both.
         aliases.learn(&alias, &two);
         assert_eq!(aliases.resolve(&alias), alias);
-        assert_eq!(aliases.expand(&[alias.clone()]), [alias, one, two]);
+        assert_eq!(
+            aliases.expand(std::slice::from_ref(&alias)),
+            [alias, one, two]
+        );
     }
 }

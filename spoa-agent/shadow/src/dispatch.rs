@@ -633,7 +633,7 @@ mod tests {
             moment: Duration::ZERO,
         };
         let footprint = Footprint {
-            keys: vec![(Key(connection), exchange::operation::Access::Write)],
+            keys: vec![(Key(connection), operation::Access::Write)],
             ..Footprint::default()
         };
         dispatch.offer(&Arc::new(in_hand), &footprint) == Taken::Yes

@@ -171,11 +171,14 @@ impl Worker {
         if job.delivered.is_none() && job.superseded > 0 {
             return Ok(Outcome::Filtered(Filtered::Superseded));
         }
-        Ok(Outcome::Delivered(job.delivered.unwrap_or(Delivered {
+        let nothing_sent = || Delivered {
             status: 200,
             attempts: job.attempts,
             timing: Timing::default(),
-        })))
+        };
+        Ok(Outcome::Delivered(
+            job.delivered.unwrap_or_else(nothing_sent),
+        ))
     }
 
     async fn step(&mut self, job: &mut Job, batch: &Batch) -> Step {

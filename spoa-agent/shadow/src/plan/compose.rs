@@ -14,7 +14,7 @@ use crate::Change;
 /// Which documents of an operation are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Items<'a> {
-    /// All that [`decide`] applies.
+    /// All that [`decide()`] applies.
     All,
     /// These of them, in this order.
     These(&'a [usize]),

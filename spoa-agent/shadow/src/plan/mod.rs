@@ -1,7 +1,7 @@
 //! What of an exchange is applied to the target, and how it is said there. Pure: nothing here sends or waits.
 //!
-//! [`decide`] tells, once an exchange is complete, which of its documents are written on the target;
-//! [`compose`] makes the request for all or some of them; [`judge`] reads the target's answer and tells what
+//! [`decide()`] tells, once an exchange is complete, which of its documents are written on the target;
+//! [`compose()`] makes the request for all or some of them; [`judge()`] reads the target's answer and tells what
 //! is to go again; [`guard`] keeps writes from being done twice where that would matter.
 //!
 //! # What is applied
@@ -48,7 +48,7 @@
 //! go back after `index.gc_deletes` made the cluster forget a delete.
 //!
 //! Within a `_bulk` the later items of a document are done even though an earlier one failed. When that one goes
-//! again, they go again behind it ([`judge`]), and the document is the same; except that an update with `doc_as_upsert`
+//! again, they go again behind it ([`judge()`]), and the document is the same; except that an update with `doc_as_upsert`
 //! would have taken the place of a `create` that failed, so these are not sent together ([`guard_groups`]).
 
 mod action_line;

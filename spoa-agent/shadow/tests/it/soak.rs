@@ -56,7 +56,7 @@ enum Write {
 /// What the journal tells.
 #[derive(Clone, Debug)]
 enum Event {
-    Begun(u64, Request),
+    Begun(u64, Box<Request>),
     Complete(Arc<Exchange>),
 }
 
@@ -130,7 +130,7 @@ impl Primary {
         let request = self.ask(op);
         self.position += 1;
         self.events
-            .push(Event::Begun(self.position, request.clone()));
+            .push(Event::Begun(self.position, Box::new(request.clone())));
         let (method, target, body) = parts(&request);
         let work = self.store.begin(&method, &target, body);
         self.open.push((self.position, request, work));

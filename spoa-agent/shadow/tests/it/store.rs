@@ -320,7 +320,9 @@ fn bulk(index: Option<&str>, body: &[u8]) -> Work {
         let named = |key: &str| meta[key].as_str().map(str::to_owned);
         todo.push_back(Item {
             action: action.clone(),
-            index: named("_index").or(index.map(str::to_owned)).unwrap(),
+            index: named("_index")
+                .or_else(|| index.map(str::to_owned))
+                .unwrap(),
             id: named("_id"),
             if_seq_no: meta["if_seq_no"].as_u64(),
             source: match action.as_str() {
