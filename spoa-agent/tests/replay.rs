@@ -672,6 +672,34 @@ fn the_target_gets_what_the_primary_did_and_the_ids_that_it_chose() {
 }
 
 #[test]
+fn a_scroll_that_the_capture_leaves_open_is_closed_on_the_target_in_the_end() {
+    let opened = r#"{"_scroll_id":"of-the-primary","hits":{"hits":[]}}"#;
+    let exchanges = [write(
+        0,
+        0,
+        10,
+        ("POST", "/i/_search?scroll=1m", "{}"),
+        (200, opened),
+    )];
+    let setup = Setup::with_journal(&exchanges);
+    let origin = Origin::start(|request| match target(request).contains("_search?") {
+        true => Reply::Bytes(answer(
+            200,
+            &[("content-type", "application/json")],
+            br#"{"_scroll_id":"of-the-target","hits":{"hits":[]}}"#,
+        )),
+        false => ok(),
+    });
+    let output = done(&mut setup.journal(&["--to", &origin.url(), "--speed", "max"]));
+    assert!(output.status.success(), "{}", said(&output));
+    let heard = origin.heard();
+    let last = heard.last().unwrap();
+    assert_eq!(last.first_line(), b"DELETE /_search/scroll HTTP/1.1");
+    let body = String::from_utf8_lossy(&last.body);
+    assert!(body.contains("of-the-target"), "{body}");
+}
+
+#[test]
 fn rules_and_credentials_are_those_of_the_agent() {
     let exchanges = [
         write(

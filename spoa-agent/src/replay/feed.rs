@@ -471,6 +471,13 @@ impl Feed {
         let deadline = Instant::now() + self.parts.grace;
         let left = runtime.block_on(self.parts.engine.drain(deadline));
         let collected = self.collect();
+        if complete {
+            // Whoever used them on the primary is long gone.
+            let closed = runtime.block_on(self.parts.engine.close_contexts(deadline));
+            if closed > 0 {
+                tracing::info!(to = %self.parts.target, requests = closed, "closed what was left open: scrolls and the like");
+            }
+        }
         self.publish(true);
         self.save(complete, left.in_flight == 0)
             .context("the next run does again what this one did last")?;
