@@ -549,7 +549,6 @@ impl Worker {
             return Step::Trouble(trouble);
         }
         self.shared.learn(&job.in_hand, Some(&response));
-        self.shared.counters.count_changes(&ready.changes);
         self.pair(job, Some(ready), Some((&answer, timing)), None);
         Step::Answered { status, timing }
     }
