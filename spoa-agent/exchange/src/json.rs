@@ -55,10 +55,24 @@ pub enum JsonError {
 
 /// Appends the exchange as one line, newline included.
 pub fn write_line(exchange: &Exchange, options: Options, out: &mut Vec<u8>) {
+    write_exchange(exchange, outcome(exchange), options, out);
+}
+
+/// Appends a request whose exchange is not complete yet as one line, newline included.
+pub fn write_begun(position: u64, request: &Request, options: Options, out: &mut Vec<u8>) {
+    let begun = Exchange {
+        position,
+        request: Some(request.clone()),
+        response: None,
+    };
+    write_exchange(&begun, "request", options, out);
+}
+
+fn write_exchange(exchange: &Exchange, kind: &'static str, options: Options, out: &mut Vec<u8>) {
     let mut line = Object::begin(out);
     line.raw("@timestamp", |out| timestamp(exchange.time_us(), out));
     line.object("event", |event| {
-        event.text("kind", outcome(exchange));
+        event.text("kind", kind);
         if let Some(id) = exchange.id() {
             event.bytes("id", id);
         }
@@ -93,7 +107,32 @@ pub fn write_gap(gap: &Gap, position: u64, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Reads a line that [`write_line`] wrote with bodies. `Ok(None)` for a line about a gap or a pair.
+/// The kind of a line: what its `event.kind` says.
+///
+/// # Errors
+/// When the line is not JSON of this shape.
+pub fn kind_of(line: &[u8]) -> Result<String, JsonError> {
+    let line: KindOfLine = serde_json::from_slice(line)?;
+    Ok(line.event.kind)
+}
+
+/// Reads a line that [`write_gap`] wrote: where the gap stands in the journal, and the gap.
+///
+/// # Errors
+/// When the line is not a gap.
+pub fn read_gap(line: &[u8]) -> Result<(u64, Gap), JsonError> {
+    let line: GapLine = serde_json::from_slice(line)?;
+    let gap = Gap {
+        from_us: time("event.start", &line.event.start)?,
+        to_us: time("@timestamp", &line.timestamp)?,
+        requests: line.event.requests,
+        responses: line.event.responses,
+        reason: line.event.reason,
+    };
+    Ok((line.event.position, gap))
+}
+
+/// Reads a line that [`write_line`] or [`write_begun`] wrote with bodies. `Ok(None)` for a line about a gap or a pair.
 ///
 /// A line without bodies reads as an exchange whose bodies were not captured.
 ///
@@ -399,6 +438,32 @@ struct Line<'a> {
     request: Option<RequestAsWritten<'a>>,
     #[serde(borrow)]
     response: Option<ResponseAsWritten<'a>>,
+}
+
+#[derive(Deserialize)]
+struct KindOfLine {
+    event: KindOfEvent,
+}
+
+#[derive(Deserialize)]
+struct KindOfEvent {
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct GapLine {
+    #[serde(rename = "@timestamp")]
+    timestamp: String,
+    event: GapEvent,
+}
+
+#[derive(Deserialize)]
+struct GapEvent {
+    position: u64,
+    reason: String,
+    requests: u64,
+    responses: u64,
+    start: String,
 }
 
 #[derive(Deserialize)]
