@@ -1,4 +1,4 @@
-//! The encoding of the journal: protobuf, as `proto/record.proto` says.
+//! The encoding of the journal, and of Kafka's format `protobuf`: protobuf, as `proto/record.proto` says.
 //!
 //! Written and read by hand, because this is the hot path: a half goes from HAProxy's frame into
 //! the journal's buffer in one copy, and comes out of a record without any. [`wire`] is the code that
@@ -6,9 +6,9 @@
 
 use bytes::Bytes;
 
-use crate::Half;
+use crate::{Exchange, Gap, Half, Pair, Request};
 
-mod decode;
+pub(crate) mod decode;
 mod encode;
 #[rustfmt::skip]
 #[allow(
@@ -72,6 +72,46 @@ impl<B: AsRef<[u8]>> Half<B> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         encode::record(self, out);
     }
+}
+
+/// What a Kafka message of the format `protobuf` tells, and by whom: `Message` in `proto/record.proto`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Letter<'a> {
+    pub(crate) agent: &'a str,
+    pub(crate) begun: u64,
+    pub(crate) complete: u64,
+    pub(crate) content: Content<'a>,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Content<'a> {
+    Exchange(&'a Exchange),
+    Request(&'a Request),
+    Pair(&'a Pair),
+    Gap(&'a Gap),
+}
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Read {
+    Exchange(Box<Exchange>),
+    Request(Box<Request>),
+    Pair(Box<Pair>),
+    Gap(Gap),
+}
+
+impl Letter<'_> {
+    /// Appends the message to `out`.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        encode::letter(self, out);
+    }
+}
+
+/// Reads a Kafka message: the agent, where its exchange begins and is complete, and what it tells. Bytes are slices of
+/// `message`: nothing is copied.
+pub(crate) fn read(message: &Bytes) -> Result<(String, u64, u64, Read), RecordError> {
+    decode::letter(message, decode::Shared(message))
 }
 
 impl Half<Bytes> {

@@ -5,13 +5,16 @@ use exchange::message::{
     Bounds, Format, Incoming, Message, Options, Origin, Reader, Source, Span, Told, Unreadable,
     Writer, header,
 };
+use exchange::record::wire;
 use exchange::{Credentials, Exchange, Gap, Pair, Request};
 use proptest::{collection::vec, prelude::*};
+use prost::Message as _;
 
 mod values;
 
 /// What there is to tell.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are few of them")]
 enum Value {
     Exchange(Exchange),
     Request(Request),
@@ -29,7 +32,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn format() -> impl Strategy<Value = Format> {
-    Just(Format::Json)
+    prop::sample::select(vec![Format::Json, Format::Protobuf])
 }
 
 fn writer(format: Format, max_bytes: usize) -> Writer {
@@ -113,7 +116,7 @@ fn push(reader: &mut Reader, offset: usize, message: &Message) -> Vec<Told> {
     reader.push(
         Incoming {
             partition: 0,
-            offset: i64::try_from(offset).unwrap(),
+            offset: offset as i64,
             time_us: 0,
             headers: headers.map(|(name, value)| (*name, &value[..])),
             value: message.value.clone(),
@@ -123,7 +126,36 @@ fn push(reader: &mut Reader, offset: usize, message: &Message) -> Vec<Told> {
     out
 }
 
+/// The value as prost's generated code writes it.
+fn generated(messages: &[Message]) -> wire::Message {
+    let [message] = messages else {
+        panic!("in parts: {}", messages.len());
+    };
+    wire::Message::decode(message.value.clone()).unwrap()
+}
+
 proptest! {
+    #[test]
+    fn the_protobuf_of_a_message_is_what_generated_code_reads_and_writes(value in value(), begun in 0..u64::MAX / 2) {
+        let messages = write(&mut writer(Format::Protobuf, 10_000_000), begun, &value);
+        let generated = generated(&messages);
+        prop_assert_eq!((&*generated.agent, generated.begun, generated.complete), ("proxy-1", begun, begun + 7));
+        prop_assert_eq!(generated.encode_to_vec(), messages[0].value.to_vec());
+    }
+
+    #[test]
+    fn a_damaged_protobuf_is_told_or_unreadable(value in value(), place in any::<prop::sample::Index>(), byte in any::<u8>(), is_cut in any::<bool>()) {
+        let mut messages = write(&mut writer(Format::Protobuf, 10_000_000), 1, &value);
+        let mut bytes = messages[0].value.to_vec();
+        let place = place.index(bytes.len());
+        bytes[place] = byte;
+        if is_cut {
+            bytes.truncate(place);
+        }
+        messages[0].value = bytes.into();
+        prop_assert_eq!(push(&mut Reader::new(Bounds::default()), 0, &messages[0]).len(), 1);
+    }
+
     #[test]
     fn what_is_written_is_read_back_in_parts_or_whole(
         value in value(), format in format(), begun in 0..u64::MAX / 2, max_bytes in prop_oneof![400..900_usize, Just(1_000_000)],
@@ -404,7 +436,7 @@ fn without_bodies_nothing_is_told_as_whole() {
         bodies: false,
         ..Options::default()
     };
-    for format in [Format::Json] {
+    for format in [Format::Json, Format::Protobuf] {
         let mut writer = Writer::new(format, options.clone());
         let messages = write(&mut writer, 0, &Value::Request(request.clone()));
         let told = push(&mut Reader::new(Bounds::default()), 0, &messages[0]);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::parts::{Assembled, Assemblies, Key, Part};
 use super::{Format, Source, Span, Told, Unreadable, header};
+use crate::record::{self, Read, RecordError};
 use crate::{Exchange, Gap, json};
 
 /// What a reader may hold in memory.
@@ -166,10 +167,25 @@ impl Reader {
         let source = self.source(fields, span);
         let told = match format {
             Format::Json => document(value, source.clone()),
-            Format::Protobuf | Format::TrafficStream => Err(Unreadable::Schema(format.to_string())),
+            Format::Protobuf => self.record(value, source.clone()),
+            Format::TrafficStream => Err(Unreadable::Schema(format.to_string())),
         };
         let id = fields.id();
         out.push(told.unwrap_or_else(|why| Told::Unreadable { source, id, why }));
+    }
+
+    /// Reads the protobuf of `proto/record.proto`.
+    fn record(&mut self, value: &Bytes, mut source: Source) -> Result<Told, Unreadable> {
+        let malformed = |error: RecordError| Unreadable::Value(error.to_string());
+        let (agent, begun, complete, read) = record::read(value).map_err(malformed)?;
+        source.agent = self.agents.name(&agent);
+        (source.begun, source.complete) = (Some(begun), Some(complete));
+        Ok(match read {
+            Read::Exchange(exchange) => Told::Exchange { source, exchange },
+            Read::Request(request) => Told::Request { source, request },
+            Read::Pair(pair) => Told::Pair { source, pair },
+            Read::Gap(gap) => Told::Gap { source, gap },
+        })
     }
 
     fn unreadable(

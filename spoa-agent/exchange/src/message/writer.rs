@@ -6,7 +6,8 @@ use std::io::Write as _;
 use bytes::Bytes;
 
 use super::{Format, Kind, Message, Origin, header, parts};
-use crate::{Credentials, Exchange, Gap, Headers, Pair, Request, Response, json};
+use crate::record::{Content, Letter};
+use crate::{Body, Credentials, Exchange, Gap, Headers, Pair, Request, Response, json};
 
 /// How messages are written.
 #[derive(Clone, Debug)]
@@ -45,55 +46,55 @@ impl Writer {
 
     /// Appends the messages of a held write that is told ahead of its exchange.
     pub fn request(&mut self, origin: &Origin<'_>, request: &Request, out: &mut Vec<Message>) {
-        let request = self.masked_request(request);
-        let mut value = Vec::new();
-        json::write_begun(origin.begun, &request, self.json(), &mut value);
-        self.finish(
-            Kind::Request,
-            origin,
-            Some(&request.id),
-            request.time_us,
-            value,
-            out,
-        );
+        let request = self.fit_request(request);
+        let mut value = Vec::with_capacity(request.body.content.len() + ROOM_FOR_HEADS);
+        match self.format {
+            Format::Json => json::write_begun(origin.begun, &request, self.json(), &mut value),
+            Format::Protobuf => letter(origin, Content::Request(&request), &mut value),
+            Format::TrafficStream => return,
+        }
+        let about = (Some(&request.id), request.time_us);
+        self.finish(Kind::Request, origin, about, value, out);
     }
 
     /// Appends the messages of a complete exchange.
     pub fn exchange(&mut self, origin: &Origin<'_>, exchange: &Exchange, out: &mut Vec<Message>) {
-        let exchange = self.masked_exchange(exchange);
-        let mut value = Vec::with_capacity(exchange.weight());
-        json::write_line(&exchange, self.json(), &mut value);
-        self.finish(
-            Kind::Exchange,
-            origin,
-            exchange.id(),
-            exchange.time_us(),
-            value,
-            out,
-        );
+        let exchange = self.fit_exchange(exchange);
+        let mut value = Vec::with_capacity(exchange.weight() + ROOM_FOR_HEADS);
+        match self.format {
+            Format::Json => json::write_line(&exchange, self.json(), &mut value),
+            Format::Protobuf => letter(origin, Content::Exchange(&exchange), &mut value),
+            Format::TrafficStream => return,
+        }
+        let about = (exchange.id(), exchange.time_us());
+        self.finish(Kind::Exchange, origin, about, value, out);
     }
 
     /// Appends the messages of a pair.
     pub fn pair(&mut self, origin: &Origin<'_>, pair: &Pair, out: &mut Vec<Message>) {
-        let pair = self.masked_pair(pair);
+        let pair = self.fit_pair(pair);
         let mut value = Vec::new();
-        let name = json::PairName::Position(origin.complete);
-        json::write_pair(&pair, name, self.json(), &mut value);
-        self.finish(
-            Kind::Pair,
-            origin,
-            Some(pair.id()),
-            pair.request.time_us,
-            value,
-            out,
-        );
+        match self.format {
+            Format::Json => {
+                let name = json::PairName::Position(origin.complete);
+                json::write_pair(&pair, name, self.json(), &mut value);
+            }
+            Format::Protobuf => letter(origin, Content::Pair(&pair), &mut value),
+            Format::TrafficStream => return,
+        }
+        let about = (Some(pair.id()), pair.request.time_us);
+        self.finish(Kind::Pair, origin, about, value, out);
     }
 
     /// Appends the messages of a gap.
     pub fn gap(&mut self, origin: &Origin<'_>, gap: &Gap, out: &mut Vec<Message>) {
         let mut value = Vec::new();
-        json::write_gap(gap, origin.begun, &mut value);
-        self.finish(Kind::Gap, origin, None, gap.from_us, value, out);
+        match self.format {
+            Format::Json => json::write_gap(gap, origin.begun, &mut value),
+            Format::Protobuf => letter(origin, Content::Gap(gap), &mut value),
+            Format::TrafficStream => return,
+        }
+        self.finish(Kind::Gap, origin, (None, gap.from_us), value, out);
     }
 
     const fn json(&self) -> json::Options {
@@ -106,45 +107,46 @@ impl Writer {
         &self,
         kind: Kind,
         origin: &Origin<'_>,
-        id: Option<&Bytes>,
-        time_us: u64,
+        about: (Option<&Bytes>, u64),
         mut value: Vec<u8>,
         out: &mut Vec<Message>,
     ) {
-        if value.last() == Some(&b'\n') {
+        if self.format == Format::Json {
+            // The newline belongs to the log.
             value.pop();
         }
-        let headers = headers(self.format, kind, origin, id, time_us);
+        let headers = headers(self.format, kind, origin, about);
         parts::split(value.into(), headers, self.options.max_bytes, out);
     }
 
-    fn masked_exchange<'e>(&self, exchange: &'e Exchange) -> Cow<'e, Exchange> {
+    /// Without what must not or shall not become a message.
+    fn fit_exchange<'e>(&self, exchange: &'e Exchange) -> Cow<'e, Exchange> {
         let bare = |headers: &Headers| self.has_bare_credentials(headers);
         let request = exchange.request.as_ref().map(|it| &it.headers);
         let response = exchange.response.as_ref().map(|it| &it.headers);
-        if !request.is_some_and(bare) && !response.is_some_and(bare) {
+        if !self.cuts_bodies() && !request.is_some_and(bare) && !response.is_some_and(bare) {
             return Cow::Borrowed(exchange);
         }
         let mut exchange = exchange.clone();
-        if let Some(Request { headers, .. }) = &mut exchange.request {
-            headers.mask(&self.options.credentials);
+        if let Some(Request { headers, body, .. }) = &mut exchange.request {
+            self.fit(headers, body);
         }
-        if let Some(Response { headers, .. }) = &mut exchange.response {
-            headers.mask(&self.options.credentials);
+        if let Some(Response { headers, body, .. }) = &mut exchange.response {
+            self.fit(headers, body);
         }
         Cow::Owned(exchange)
     }
 
-    fn masked_request<'r>(&self, request: &'r Request) -> Cow<'r, Request> {
-        if !self.has_bare_credentials(&request.headers) {
+    fn fit_request<'r>(&self, request: &'r Request) -> Cow<'r, Request> {
+        if !self.cuts_bodies() && !self.has_bare_credentials(&request.headers) {
             return Cow::Borrowed(request);
         }
         let mut request = request.clone();
-        request.headers.mask(&self.options.credentials);
+        self.fit(&mut request.headers, &mut request.body);
         Cow::Owned(request)
     }
 
-    fn masked_pair<'p>(&self, pair: &'p Pair) -> Cow<'p, Pair> {
+    fn fit_pair<'p>(&self, pair: &'p Pair) -> Cow<'p, Pair> {
         let rewritten = pair
             .rewritten
             .iter()
@@ -153,12 +155,27 @@ impl Writer {
         let mut all = std::iter::once(&pair.request.headers)
             .chain(rewritten)
             .chain(answers.map(|it| &it.headers));
-        if !all.any(|headers| self.has_bare_credentials(headers)) {
+        if !self.cuts_bodies() && !all.any(|headers| self.has_bare_credentials(headers)) {
             return Cow::Borrowed(pair);
         }
         let mut pair = pair.clone();
         pair.mask(&self.options.credentials);
+        if self.cuts_bodies() {
+            pair.limit_bodies(0);
+        }
         Cow::Owned(pair)
+    }
+
+    fn fit(&self, headers: &mut Headers, body: &mut Body) {
+        headers.mask(&self.options.credentials);
+        if self.cuts_bodies() {
+            body.limit(0);
+        }
+    }
+
+    /// JSON leaves bodies out by itself, and then still says what their extent was.
+    fn cuts_bodies(&self) -> bool {
+        !self.options.bodies && self.format != Format::Json
     }
 
     fn has_bare_credentials(&self, headers: &Headers) -> bool {
@@ -168,14 +185,30 @@ impl Writer {
     }
 }
 
-/// The headers that every message has. The texts of one message share one allocation.
+fn letter(origin: &Origin<'_>, content: Content<'_>, out: &mut Vec<u8>) {
+    let Origin {
+        agent,
+        begun,
+        complete,
+    } = *origin;
+    let letter = Letter {
+        agent,
+        begun,
+        complete,
+        content,
+    };
+    letter.encode(out);
+}
+
+/// The headers that every message has; `about` is the exchange's id and time. The texts of one message share one
+/// allocation.
 pub(super) fn headers(
     format: Format,
     kind: Kind,
     origin: &Origin<'_>,
-    id: Option<&Bytes>,
-    time_us: u64,
+    about: (Option<&Bytes>, u64),
 ) -> Vec<(&'static str, Bytes)> {
+    let (id, time_us) = about;
     let mut text = Vec::with_capacity(origin.agent.len() + 64);
     let mut ends = [0; 4];
     let Origin {
@@ -206,3 +239,6 @@ pub(super) fn headers(
     headers.push((header::COMPLETE, text.slice(begun..complete)));
     headers
 }
+
+/// Most heads and field names fit into this.
+const ROOM_FOR_HEADS: usize = 2_048;

@@ -10,9 +10,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Kind, RecordError};
+use super::{Kind, Read, RecordError};
 use crate::{
-    Body, Dropped, Endpoint, Extent, Gap, Half, Header, Headers, Pair, Request, Response,
+    Body, Dropped, Endpoint, Exchange, Extent, Gap, Half, Header, Headers, Pair, Request, Response,
     Rewritten, Sending, Timers, Tls, Word,
 };
 
@@ -82,6 +82,47 @@ pub(super) fn record<'r, S: Source<'r>>(
         }
     }
     half
+}
+
+/// Reads a Kafka message.
+pub(super) fn letter<'r>(
+    message: &'r [u8],
+    source: Shared<'r>,
+) -> Result<(String, u64, u64, Read), RecordError> {
+    let (mut agent, mut begun, mut complete) = (Word::default(), 0, 0);
+    let mut read = Err(RecordError::UnknownKind);
+    for field in Fields(message) {
+        match field? {
+            (1, Value::Bytes(bytes)) => agent = word(bytes)?,
+            (2, Value::Varint(number)) => begun = number,
+            (3, Value::Varint(number)) => complete = number,
+            (4, Value::Bytes(bytes)) => {
+                read = exchange(bytes, source).map(|it| Read::Exchange(Box::new(it)));
+            }
+            (5, Value::Bytes(bytes)) => {
+                read = request(bytes, source).map(|it| Read::Request(Box::new(it)));
+            }
+            (6, Value::Bytes(bytes)) => {
+                read = pair(bytes, source).map(|it| Read::Pair(Box::new(it)));
+            }
+            (7, Value::Bytes(bytes)) => read = gap(bytes).map(Read::Gap),
+            _ => {}
+        }
+    }
+    Ok((agent.into_owned(), begun, complete, read?))
+}
+
+fn exchange<'r>(message: &'r [u8], source: Shared<'r>) -> Result<Exchange, RecordError> {
+    let mut exchange = Exchange::default();
+    for field in Fields(message) {
+        match field? {
+            (1, Value::Varint(number)) => exchange.position = number,
+            (2, Value::Bytes(bytes)) => exchange.request = Some(request(bytes, source)?),
+            (3, Value::Bytes(bytes)) => exchange.response = Some(response(bytes, source)?),
+            _ => {}
+        }
+    }
+    Ok(exchange)
 }
 
 fn request<'r, S: Source<'r>>(
@@ -345,9 +386,9 @@ fn within<T: TryFrom<u64>>(field: &'static str, value: u64) -> Result<T, RecordE
     T::try_from(value).map_err(|_| RecordError::OutOfRange { field, value })
 }
 
-/// A field's value, as far as this schema has them.
+/// A field's value, as far as these schemas have them.
 #[derive(Clone, Copy, Debug)]
-enum Value<'r> {
+pub(crate) enum Value<'r> {
     Varint(u64),
     Bytes(&'r [u8]),
     /// A fixed 32 or 64 bit number, which no field here is.
@@ -355,7 +396,8 @@ enum Value<'r> {
 }
 
 /// The fields of a message. Ends after the first error.
-struct Fields<'r>(&'r [u8]);
+#[derive(Clone, Debug)]
+pub(crate) struct Fields<'r>(pub(crate) &'r [u8]);
 
 impl<'r> Iterator for Fields<'r> {
     type Item = Result<(u64, Value<'r>), RecordError>;

@@ -8,9 +8,10 @@ use std::ops::Range;
 
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
+use super::{Content, Letter};
 use crate::{
-    Body, Dropped, Endpoint, Extent, Gap, Half, Header, Pair, Request, Response, Rewritten,
-    Sending, Timers, Tls,
+    Body, Dropped, Endpoint, Exchange, Extent, Gap, Half, Header, Pair, Request, Response,
+    Rewritten, Sending, Timers, Tls,
 };
 
 /// The length of the whole record.
@@ -23,6 +24,11 @@ pub(super) fn length<B: AsRef<[u8]>>(half: &Half<B>) -> usize {
 /// Appends the whole record.
 pub(super) fn record<B: AsRef<[u8]>>(half: &Half<B>, out: &mut Vec<u8>) {
     half.write(out);
+}
+
+/// Appends a whole Kafka message.
+pub(super) fn letter(letter: &Letter<'_>, out: &mut Vec<u8>) {
+    letter.write(out);
 }
 
 /// Where fields go. Fields that hold their default are left out, as proto3 does.
@@ -109,6 +115,28 @@ impl<B: AsRef<[u8]>> Message for Half<B> {
             Self::Gap(gap) => sink.message_always(3, gap),
             Self::Pair(pair) => sink.message_always(4, pair.as_ref()),
         }
+    }
+}
+
+impl Message for Letter<'_> {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.bytes(1, self.agent.as_bytes());
+        sink.varint(2, self.begun);
+        sink.varint(3, self.complete);
+        match self.content {
+            Content::Exchange(exchange) => sink.message_always(4, exchange),
+            Content::Request(request) => sink.message_always(5, request),
+            Content::Pair(pair) => sink.message_always(6, pair),
+            Content::Gap(gap) => sink.message_always(7, gap),
+        }
+    }
+}
+
+impl Message for Exchange {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.varint(1, self.position);
+        sink.message(2, self.request.as_ref());
+        sink.message(3, self.response.as_ref());
     }
 }
 

@@ -18,6 +18,46 @@ pub mod record {
         Pair(super::Pair),
     }
 }
+/// The value of a Kafka message. What its headers say is told again here, for those to whom headers do not come.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Message {
+    /// The name of the agent.
+    #[prost(string, tag = "1")]
+    pub agent: ::prost::alloc::string::String,
+    /// Where the exchange begins in that agent's journal, and where it is complete.
+    #[prost(uint64, tag = "2")]
+    pub begun: u64,
+    #[prost(uint64, tag = "3")]
+    pub complete: u64,
+    #[prost(oneof = "message::Kind", tags = "4, 5, 6, 7")]
+    pub kind: ::core::option::Option<message::Kind>,
+}
+/// Nested message and enum types in `Message`.
+pub mod message {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "4")]
+        Exchange(super::Exchange),
+        /// A held write, told ahead of its exchange.
+        #[prost(message, tag = "5")]
+        Request(super::Request),
+        #[prost(message, tag = "6")]
+        Pair(super::Pair),
+        #[prost(message, tag = "7")]
+        Gap(super::Gap),
+    }
+}
+/// A request with its response. One of them is not there when it never came.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Exchange {
+    /// Where it begins in the journal.
+    #[prost(uint64, tag = "1")]
+    pub position: u64,
+    #[prost(message, optional, tag = "2")]
+    pub request: ::core::option::Option<Request>,
+    #[prost(message, optional, tag = "3")]
+    pub response: ::core::option::Option<Response>,
+}
 /// The request half, as HAProxy received it from the client.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Request {
