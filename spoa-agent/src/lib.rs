@@ -22,6 +22,7 @@ pub mod follower;
 mod identity;
 pub mod line_log;
 pub mod mirror;
+pub mod offload;
 pub mod pair_log;
 pub mod reload;
 pub mod replay;

@@ -96,7 +96,7 @@ fn flag(section: &'static str, key: &'static Key) -> Arg {
             },
         ));
     match key.shape() {
-        Shape::List => arg.action(ArgAction::Append),
+        Shape::List | Shape::Table => arg.action(ArgAction::Append),
         Shape::Bare if key.words().contains(&"true") => arg
             .num_args(0..=1)
             .require_equals(true)

@@ -2,6 +2,7 @@
 
 use shadow::order::Level;
 
+use super::kafka::{Hold, MessageFormat, MessageKey, Sasl, Security};
 use super::keys::Config;
 use super::kind::{CredentialsKind, Listen, PairsTo, ResolveBy, show_duration, show_size};
 use super::written::Reader;
@@ -17,6 +18,11 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     shadow_has_both_parts_of_a_certificate(config, reader);
     resolving_has_a_primary(config, reader);
     addresses_differ(config, reader);
+    kafka_topics_have_sources(config, reader);
+    kafka_keys_fit_the_format(config, reader);
+    kafka_has_a_hold(config, reader);
+    kafka_encrypts_with_what_is_given(config, reader);
+    kafka_logs_in_with_what_is_given(config, reader);
 }
 
 /// The largest frame must pass every bound on its way, or it would wait for ever or always be refused.
@@ -30,6 +36,12 @@ fn frames_fit(config: &Config, reader: &mut Reader) {
             "shadow.max_in_flight_bytes",
             config.shadow.max_in_flight_bytes,
             2,
+        ),
+        // What is read of one frame may be encoded in several times its size: base64, JSON.
+        (
+            "kafka.max_in_flight_bytes",
+            config.kafka.max_in_flight_bytes,
+            4,
         ),
     ];
     for (path, bytes, times) in bounds {
@@ -233,5 +245,181 @@ fn addresses_differ(config: &Config, reader: &mut Reader) {
             why,
             "choose another port for one of them",
         );
+    }
+}
+
+fn kafka_topics_have_sources(config: &Config, reader: &mut Reader) {
+    const PAIRS: &str = "kafka.pairs_topic";
+    let kafka = &config.kafka;
+    let Some(pairs) = &kafka.pairs_topic else {
+        return;
+    };
+    if config.shadow.pairs == PairsTo::Off {
+        let why = "kafka.pairs_topic is set, and shadow.pairs = off makes no pairs".to_owned();
+        let way_out = "set shadow.pairs = journal, or leave kafka.pairs_topic out";
+        reader.disagree(PAIRS, &["shadow.pairs"], why, way_out);
+    }
+    if kafka.brokers.is_empty() {
+        let why = "kafka.brokers does not say where Kafka is".to_owned();
+        let way_out = "set it, or leave kafka.pairs_topic out";
+        reader.disagree(PAIRS, &["kafka.brokers"], why, way_out);
+    }
+    if *pairs == kafka.topic {
+        let why = format!("kafka.topic and kafka.pairs_topic are both {pairs}");
+        reader.disagree(PAIRS, &["kafka.topic"], why, "choose another name for one");
+    }
+}
+
+fn kafka_keys_fit_the_format(config: &Config, reader: &mut Reader) {
+    let kafka = &config.kafka;
+    if kafka.format == MessageFormat::TrafficStream && kafka.key != MessageKey::Connection {
+        let why = "kafka.format = traffic-stream is the byte stream of a connection, and its key the connection"
+            .to_owned();
+        let way_out = "set kafka.key = connection, or another format";
+        reader.disagree("kafka.key", &["kafka.format"], why, way_out);
+    }
+}
+
+fn kafka_has_a_hold(config: &Config, reader: &mut Reader) {
+    const HOLD: &str = "capture.hold";
+    if config.capture.hold != Hold::Kafka {
+        return;
+    }
+    if config.kafka.brokers.is_empty() {
+        let why = "kafka.brokers does not say where Kafka is".to_owned();
+        reader.disagree(
+            HOLD,
+            &["kafka.brokers"],
+            why,
+            "set it, or capture.hold = journal",
+        );
+    }
+    if config.kafka.linger >= config.kafka.hold_deadline {
+        let why = format!(
+            "kafka.linger ({}) must be below kafka.hold_deadline ({}), or no held write is delivered in time",
+            show_duration(config.kafka.linger),
+            show_duration(config.kafka.hold_deadline)
+        );
+        let way_out = "lower the first or raise the second";
+        reader.disagree("kafka.linger", &["kafka.hold_deadline", HOLD], why, way_out);
+    }
+}
+
+fn kafka_encrypts_with_what_is_given(config: &Config, reader: &mut Reader) {
+    const SECURITY: &str = "kafka.security";
+    const CERTIFICATE: &str = "kafka.client_cert_file";
+    const KEY: &str = "kafka.client_key_file";
+    const PASSWORD: &str = "kafka.client_key_password_file";
+    let kafka = &config.kafka;
+    let files = [
+        ("kafka.ca_file", &kafka.ca_file),
+        (CERTIFICATE, &kafka.client_cert_file),
+        (KEY, &kafka.client_key_file),
+        (PASSWORD, &kafka.client_key_password_file),
+    ];
+    for (path, file) in files {
+        if file.is_some() && !kafka.security.is_encrypted() {
+            let why = format!("{path} is of use only with TLS, and {SECURITY} has none");
+            let way_out = "set kafka.security = tls or sasl-tls, or leave the file out";
+            reader.disagree(path, &[SECURITY], why, way_out);
+        }
+    }
+    if kafka.client_cert_file.is_some() != kafka.client_key_file.is_some() {
+        let why = format!("{CERTIFICATE} and {KEY} are of use only together");
+        reader.disagree(CERTIFICATE, &[KEY], why, "set both or neither");
+    }
+    if kafka.client_key_password_file.is_some() && kafka.client_key_file.is_none() {
+        let why = format!("{PASSWORD} is the password of {KEY}, which is not set");
+        reader.disagree(PASSWORD, &[KEY], why, "set both or neither");
+    }
+}
+
+fn kafka_logs_in_with_what_is_given(config: &Config, reader: &mut Reader) {
+    const SECURITY: &str = "kafka.security";
+    const SASL: &str = "kafka.sasl";
+    let kafka = &config.kafka;
+    let sasl = kafka.sasl;
+    if kafka.security.has_login() && sasl == Sasl::None {
+        let why = "kafka.security says that the agent logs in, and kafka.sasl does not say how";
+        let way_out = "set kafka.sasl, or kafka.security = plaintext or tls";
+        reader.disagree(SECURITY, &[SASL], why.to_owned(), way_out);
+    }
+    if !kafka.security.has_login() && sasl != Sasl::None {
+        let why = "kafka.sasl says how to log in, and kafka.security that there is no login";
+        let way_out = "set kafka.security = sasl-tls or sasl-plaintext, or leave kafka.sasl out";
+        reader.disagree(SASL, &[SECURITY], why.to_owned(), way_out);
+    }
+    if sasl == Sasl::AwsMskIam && kafka.security == Security::SaslPlaintext {
+        let why = "brokers take AWS signatures only inside TLS".to_owned();
+        reader.disagree(SECURITY, &[SASL], why, "set kafka.security = sasl-tls");
+    }
+    let takes_name = sasl.takes_a_password() || sasl == Sasl::Gssapi;
+    let oauth = sasl == Sasl::OauthBearer;
+    let parts = [
+        (
+            "kafka.username",
+            kafka.username.is_some(),
+            takes_name,
+            sasl.takes_a_password(),
+        ),
+        (
+            "kafka.password_file",
+            kafka.password_file.is_some(),
+            sasl.takes_a_password(),
+            sasl.takes_a_password(),
+        ),
+        (
+            "kafka.kerberos_keytab_file",
+            kafka.kerberos_keytab_file.is_some(),
+            sasl == Sasl::Gssapi,
+            false,
+        ),
+        (
+            "kafka.oauth_token_url",
+            kafka.oauth_token_url.is_some(),
+            oauth,
+            oauth,
+        ),
+        (
+            "kafka.oauth_client_id",
+            kafka.oauth_client_id.is_some(),
+            oauth,
+            oauth,
+        ),
+        (
+            "kafka.oauth_client_secret_file",
+            kafka.oauth_client_secret_file.is_some(),
+            oauth,
+            oauth,
+        ),
+        (
+            "kafka.oauth_scope",
+            kafka.oauth_scope.is_some(),
+            oauth,
+            false,
+        ),
+        (
+            "kafka.oauth_extensions",
+            kafka.oauth_extensions.is_some(),
+            oauth,
+            false,
+        ),
+        (
+            "kafka.aws_region",
+            kafka.aws_region.is_some(),
+            sasl == Sasl::AwsMskIam,
+            false,
+        ),
+    ];
+    for (path, is_set, is_taken, is_needed) in parts {
+        if is_set && !is_taken {
+            let why = format!("kafka.sasl has no use for {path}");
+            let way_out = "leave it out, or set kafka.sasl to what it is for";
+            reader.disagree(path, &[SASL], why, way_out);
+        }
+        if is_needed && !is_set {
+            let why = format!("kafka.sasl needs {path}");
+            reader.disagree(SASL, &[path], why, "set it");
+        }
     }
 }

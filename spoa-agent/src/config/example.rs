@@ -82,6 +82,16 @@ pub(super) fn toml(key: &Key, text: &str) -> String {
             let items = text.split(',').filter(|item| !item.is_empty()).map(quoted);
             format!("[{}]", items.collect::<Vec<_>>().join(", "))
         }
+        Shape::Table => {
+            let entries = text.split(',').filter_map(|entry| entry.split_once('='));
+            let entries: Vec<String> = entries
+                .map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)))
+                .collect();
+            match entries.as_slice() {
+                [] => "{}".to_owned(),
+                entries => format!("{{ {} }}", entries.join(", ")),
+            }
+        }
     }
 }
 

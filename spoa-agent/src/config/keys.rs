@@ -12,6 +12,10 @@ use shadow::plan::Refused;
 use shadow::{HostHeader, Target};
 
 use super::cross;
+use super::kafka::{
+    Brokers, Compression, Hold, LibraryProperties, MessageFormat, MessageKey, OptionalText,
+    OptionalTopic, Properties, Sasl, Security, Topic,
+};
 use super::kind::{
     AckLevel, Begin, Choice, Count, CredentialsKind, Describe, Directory, Disk, DiskOrNever,
     HeaderNames, HostChoice, IdHeader, Ids, LetterWhenFull, Listen, Listeners, LogDirectives,
@@ -130,6 +134,13 @@ sections! {
         /// Keeps credential headers in the journal, for a shadow that must see them. The journal is then as
         /// secret as the credentials; logs, metrics and the traffic log stay masked.
         forward_credentials: bool = Switch, default "false", example "true";
+        /// What the ACK of a held write waits for. `journal`: the write is on disk here. `kafka`: the brokers have it too,
+        /// for which the ACK waits up to `kafka.hold_deadline`. Which requests are held is HAProxy's configuration
+        /// (`haproxy-config --hold`): writes, never reads, not even a `POST` `_search`.
+        hold: Hold = Choice(&[
+                ("journal", Hold::Journal),
+                ("kafka", Hold::Kafka),
+            ]), default "journal", example "kafka";
         /// How long the ACK of a held write may wait for the disk. At the limit the ACK goes out without
         /// the word that the write is durable, and HAProxy's rules let the request go on or deny it.
         /// Keep it below HAProxy's `timeout processing` for held writes.
@@ -335,6 +346,132 @@ sections! {
         /// Bytes of each body in a pair: the request's, what was sent in its place, and both answers'. A longer
         /// one is marked as cut.
         pair_body_limit: usize = Memory { min: 0, max: 64 * MIB }, default "256KiB", example "16KiB";
+    }
+
+    /// The follower that writes a message per exchange to a Kafka topic. While Kafka is away, the journal keeps what it
+    /// misses, for as long as `journal.max_bytes` lasts; the agent starts without Kafka too.
+    [kafka] Kafka {
+        /// Brokers to begin with; the others are learnt from them. Empty turns the offload off.
+        brokers: Vec<String> = Brokers,
+            default "", example "kafka-1.example:9092,kafka-2.example:9092";
+        /// Topic of the exchanges.
+        topic: String = Topic, default "captured-traffic", example "logging-traffic-topic";
+        /// Topic of the pairs: how the primary and how the shadow answered. Empty turns it off. It needs `shadow.pairs`.
+        pairs_topic: Option<String> = OptionalTopic, default "", example "captured-pairs";
+        /// How a message is written. `json`: the document of the traffic log. `protobuf`: the same content, smaller, in
+        /// the schema `record.proto`. `traffic-stream`: the byte streams of the OpenSearch capture proxy, which its
+        /// replayer reads.
+        format: MessageFormat = Choice(&[
+                ("json", MessageFormat::Json),
+                ("protobuf", MessageFormat::Protobuf),
+                ("traffic-stream", MessageFormat::TrafficStream),
+            ]), default "json", example "protobuf";
+        /// What keeps its order in the topic: messages with one key are in one partition, in order. `connection`: what came
+        /// over one client connection. `document`: what names one document (`PUT /index/_doc/id` and the like), over
+        /// all connections; everything else, such as a `_bulk` or a search, by its connection. `id`: nothing, so
+        /// that load spreads evenly.
+        key: MessageKey = Choice(&[
+                ("connection", MessageKey::Connection),
+                ("document", MessageKey::Document),
+                ("id", MessageKey::Id),
+            ]), default "connection", example "document";
+        /// Name of this agent in its messages. Positions in the journal tell order among the messages of one name, so no
+        /// two agents may share one. Empty takes the name of the host.
+        agent: Option<String> = OptionalWord, default "", example "capture-1";
+        /// Makes a topic that is missing. It needs the right to create topics; without it, the log says so, and the
+        /// agent waits until somebody else makes it.
+        create_topics: bool = Switch, default "true", example "false";
+        /// Partitions of a topic that the agent makes. More let more readers share the work; order is kept per key in any
+        /// case. 0 takes the brokers' default.
+        partitions: usize = Count { min: 0, max: 10_000 }, default "6", example "24";
+        /// Replicas of a topic that the agent makes. 0 takes the brokers' default.
+        replication: usize = Count { min: 0, max: 100 }, default "0", example "3";
+        /// How batches are compressed. Captured traffic is text that repeats itself: `zstd` makes it several times
+        /// smaller, for some processor time.
+        compression: Compression = Choice(&[
+                ("none", Compression::None),
+                ("gzip", Compression::Gzip),
+                ("snappy", Compression::Snappy),
+                ("lz4", Compression::Lz4),
+                ("zstd", Compression::Zstd),
+            ]), default "zstd", example "lz4";
+        /// Largest message, uncompressed. It must not exceed `max.message.bytes` of the topic, which is 1048588 where nobody
+        /// changed it. A larger exchange is split into parts.
+        message_max_bytes: usize = Memory { min: 16 << 10, max: 1_000_000_000 },
+            default "1000000", example "8MiB";
+        /// How long a message may wait for others, to be sent in one batch per partition. Longer makes larger batches,
+        /// which compress better and cost the brokers less; it is also the least delay of a message, and of a
+        /// write that is held for Kafka. A batch goes earlier when it is full: 1,000,000 bytes or 10,000 messages
+        /// (`batch.size` and `batch.num.messages` in `properties`).
+        linger: Duration = Span { min: ms(0), max: secs(60) }, default "20ms", example "100ms";
+        /// Memory for messages on their way to Kafka. At the limit the follower reads no further; the journal keeps the
+        /// rest. It should hold what the brokers acknowledge in one round trip.
+        max_in_flight_bytes: usize = Memory { min: MIB, max: 2 * GIB }, default "32MiB", example "256MiB";
+        /// How long the ACK of a write that is held for Kafka may wait (`capture.hold`). At the limit the ACK goes out
+        /// without the word that the write is durable, a line is logged, and HAProxy's rules let the request go on or
+        /// deny it; Kafka gets the write from the journal later. Keep it below HAProxy's `timeout processing` for
+        /// held writes.
+        hold_deadline: Duration = Span { min: ms(10), max: secs(600) }, default "10s", example "3s";
+        /// What protects the connections to the brokers: `tls` encrypts, `sasl-plaintext` logs in, `sasl-tls` does both.
+        security: Security = Choice(&[
+                ("plaintext", Security::Plaintext),
+                ("tls", Security::Tls),
+                ("sasl-plaintext", Security::SaslPlaintext),
+                ("sasl-tls", Security::SaslTls),
+            ]), default "plaintext", example "sasl-tls";
+        /// How the agent logs in. `plain` and `scram-...`: with `username` and `password_file`. `oauthbearer`: with a token
+        /// that the OpenID provider at `oauth_token_url` gives. `gssapi`: Kerberos, as `username` with
+        /// `kerberos_keytab_file`. `aws-msk-iam`: with the AWS credentials of the environment, the shared files, the
+        /// container or the instance.
+        sasl: Sasl = Choice(&[
+                ("none", Sasl::None),
+                ("plain", Sasl::Plain),
+                ("scram-sha-256", Sasl::ScramSha256),
+                ("scram-sha-512", Sasl::ScramSha512),
+                ("oauthbearer", Sasl::OauthBearer),
+                ("gssapi", Sasl::Gssapi),
+                ("aws-msk-iam", Sasl::AwsMskIam),
+            ]), default "none", example "scram-sha-512";
+        /// User of `plain` and `scram-...`, Kerberos principal of `gssapi`.
+        username: Option<String> = OptionalText { what: "a name" }, default "", example "capture";
+        /// File whose first line is the password. It is read at the start; its content is never logged. Its mode should
+        /// be 0600.
+        password_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/kafka-password";
+        /// Keytab of the principal `username`.
+        kerberos_keytab_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/kafka.keytab";
+        /// Certificates, in PEM, of the authorities that are trusted for the brokers. Empty trusts those of the system.
+        ca_file: Option<PathBuf> = OptionalFile, default "", example "/etc/spoa-agent/kafka-ca.pem";
+        /// Our certificate, in PEM, for brokers that ask for one, with those of the authorities in between.
+        client_cert_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/kafka-client.pem";
+        /// The private key of `client_cert_file`, in PEM. Its mode should be 0600.
+        client_key_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/kafka-client.key";
+        /// File whose first line is the password of `client_key_file`, where that is encrypted. Its mode should be 0600.
+        client_key_password_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/kafka-client-key-password";
+        /// Where the OpenID provider gives tokens, for `sasl` `oauthbearer`.
+        oauth_token_url: Option<String> = OptionalText { what: "an http or https URL" },
+            default "", example "https://login.example/oauth2/token";
+        /// Name of the agent at the OpenID provider.
+        oauth_client_id: Option<String> = OptionalText { what: "a name" }, default "", example "capture";
+        /// File whose first line is the agent's secret at the OpenID provider. Its mode should be 0600.
+        oauth_client_secret_file: Option<PathBuf> = OptionalFile,
+            default "", example "/etc/spoa-agent/kafka-oauth-secret";
+        /// Scope to ask for in the token.
+        oauth_scope: Option<String> = OptionalText { what: "a scope" }, default "", example "kafka";
+        /// Extensions to tell the brokers along with the token.
+        oauth_extensions: Option<String> = OptionalText { what: "name=value with commas between them" },
+            default "", example "logicalCluster=lkc-1,identityPoolId=pool-1";
+        /// AWS region of the brokers, for `sasl` `aws-msk-iam`. Empty takes it from the name of the first broker, such as
+        /// `b-1.traffic.kafka.eu-central-1.amazonaws.com`, or else from `AWS_REGION`.
+        aws_region: Option<String> = OptionalWord, default "", example "eu-central-1";
+        /// Any other property of librdkafka, such as `socket.keepalive.enable`. One that a key here says is refused, and so is
+        /// one that holds a secret, or would lose messages.
+        properties: Properties = LibraryProperties,
+            default "", example "socket.keepalive.enable=true,metadata.max.age.ms=60000";
     }
 
     /// The follower that writes one JSON line per pair: how the primary and how the shadow answered.

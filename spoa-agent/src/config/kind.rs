@@ -18,6 +18,8 @@ pub(crate) enum Raw {
     Bare(String),
     /// A TOML array, or a repeated flag.
     List(Vec<String>),
+    /// A TOML table of names and values; the names of tables in it stand before theirs, with dots.
+    Table(Vec<(String, String)>),
     /// Something that no key takes, such as a date; holds what it is.
     Other(&'static str),
 }
@@ -27,6 +29,7 @@ impl fmt::Display for Raw {
         match self {
             Self::Text(text) | Self::Bare(text) => out.write_str(text),
             Self::List(items) => out.write_str(&items.join(",")),
+            Self::Table(_) => out.write_str("a table"),
             Self::Other(what) => out.write_str(what),
         }
     }
@@ -34,7 +37,7 @@ impl fmt::Display for Raw {
 
 impl Raw {
     /// A string and nothing else: `dir = 5` is a mistake, not the path "5".
-    fn text(&self, wanted: &str) -> Result<&str, Fault> {
+    pub(super) fn text(&self, wanted: &str) -> Result<&str, Fault> {
         match self {
             Self::Text(text) => Ok(text.trim()),
             Self::Bare(_) => Err(Fault::new(
@@ -42,6 +45,7 @@ impl Raw {
                 "put the value in quotes",
             )),
             Self::List(_) => Err(Fault::new("is a list", format!("write {wanted}"))),
+            Self::Table(_) => Err(Fault::new("is a table", format!("write {wanted}"))),
             Self::Other(what) => Err(Fault::new(format!("is {what}"), format!("write {wanted}"))),
         }
     }
@@ -55,7 +59,7 @@ impl Raw {
     }
 
     /// A list: a TOML array, or text with commas between the items.
-    fn items(&self, wanted: &str) -> Result<Vec<&str>, Fault> {
+    pub(super) fn items(&self, wanted: &str) -> Result<Vec<&str>, Fault> {
         match self {
             Self::List(items) => Ok(items.iter().map(|item| item.trim()).collect()),
             other => {
@@ -98,6 +102,8 @@ pub enum Shape {
     Bare,
     /// An array of strings.
     List,
+    /// A table of strings.
+    Table,
 }
 
 /// Reads values of one kind.
@@ -810,7 +816,7 @@ fn address(text: &str) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
-fn check_host(host: &str) -> Result<(), String> {
+pub(super) fn check_host(host: &str) -> Result<(), String> {
     let inner = host
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));

@@ -13,15 +13,17 @@
 
 mod cross;
 mod example;
+mod kafka;
 mod keys;
 mod kind;
 mod problem;
 mod written;
 
 pub use example::example;
+pub use kafka::{Compression, Hold, MessageFormat, MessageKey, Properties, Sasl, Security};
 pub use keys::{
-    Admin, Capture, Config, DeadLetter, Journal, Key, Log, PairLog, Pairing, Process, SECTIONS,
-    Section, Server, Shadow, Shutdown, TrafficLog, keys,
+    Admin, Capture, Config, DeadLetter, Journal, Kafka, Key, Log, PairLog, Pairing, Process,
+    SECTIONS, Section, Server, Shadow, Shutdown, TrafficLog, keys,
 };
 pub use kind::{
     AckLevel, Begin, CredentialsKind, Ids, LetterWhenFull, Listen, LogFormat, Output, PairsTo,

@@ -85,10 +85,11 @@ fn every_default_and_every_example_is_accepted_by_its_kind_from_all_three_source
                 // Keys that only make sense together with another one.
                 .map(|written| written.examine())
                 .inspect(|examined| {
-                    let own = examined
-                        .problems
-                        .iter()
-                        .find(|problem| !problem.why.contains("shadow."));
+                    let own = examined.problems.iter().find(|problem| {
+                        !["shadow.", "kafka."]
+                            .iter()
+                            .any(|section| problem.why.contains(section))
+                    });
                     assert_eq!(own, None, "{toml}");
                 })
                 .map(|examined| examined.config)
@@ -278,6 +279,55 @@ fn values_that_contradict_each_other_are_refused_at_the_one_that_was_written() {
         (
             "shadow.resolve = \"from-primary\"\nshadow.primary_url = \"http://h\"\nshadow.primary_ca_file = \"f\"",
             "shadow.primary_url is http, so shadow.primary_ca_file would verify nothing",
+        ),
+        (
+            "kafka.pairs_topic = \"p\"\nkafka.brokers = \"k:1\"",
+            "kafka.pairs_topic is set, and shadow.pairs = off makes no pairs",
+        ),
+        (
+            "kafka.pairs_topic = \"captured-traffic\"\nkafka.brokers = \"k:1\"\nshadow.pairs = \"journal\"",
+            "kafka.topic and kafka.pairs_topic are both captured-traffic",
+        ),
+        (
+            "kafka.format = \"traffic-stream\"\nkafka.key = \"id\"",
+            "set kafka.key = connection, or another format",
+        ),
+        (
+            "capture.hold = \"kafka\"",
+            "config.toml:1: capture.hold = \"kafka\": kafka.brokers does not say where Kafka is; set it, or \
+             capture.hold = journal",
+        ),
+        (
+            "kafka.hold_deadline = \"20ms\"\ncapture.hold = \"kafka\"\nkafka.brokers = \"k:1\"",
+            "kafka.linger (20ms) must be below kafka.hold_deadline (20ms)",
+        ),
+        (
+            "kafka.ca_file = \"f\"",
+            "kafka.ca_file is of use only with TLS, and kafka.security has none",
+        ),
+        (
+            "kafka.client_cert_file = \"f\"\nkafka.security = \"tls\"",
+            "kafka.client_cert_file and kafka.client_key_file are of use only together",
+        ),
+        (
+            "kafka.security = \"sasl-tls\"",
+            "kafka.security says that the agent logs in, and kafka.sasl does not say how",
+        ),
+        (
+            "kafka.sasl = \"aws-msk-iam\"",
+            "kafka.sasl says how to log in, and kafka.security that there is no login",
+        ),
+        (
+            "kafka.sasl = \"aws-msk-iam\"\nkafka.security = \"sasl-plaintext\"",
+            "brokers take AWS signatures only inside TLS",
+        ),
+        (
+            "kafka.sasl = \"plain\"\nkafka.security = \"sasl-tls\"\nkafka.username = \"u\"",
+            "config.toml:1: kafka.sasl = \"plain\": kafka.sasl needs kafka.password_file; set it",
+        ),
+        (
+            "kafka.sasl = \"gssapi\"\nkafka.security = \"sasl-tls\"\nkafka.password_file = \"f\"",
+            "kafka.sasl has no use for kafka.password_file",
         ),
     ] {
         let message = problems(file(text));
@@ -475,5 +525,112 @@ fn a_pair_log_needs_pairs_and_pairs_need_a_buffer_that_they_pass() {
     assert!(
         said.contains("4 x shadow.pair_body_limit, which is 16MiB"),
         "{said}"
+    );
+}
+
+#[test]
+fn properties_of_librdkafka_come_as_a_table_and_as_text() {
+    let expected = [
+        ("debug", "broker,security"),
+        ("socket.keepalive.enable", "true"),
+    ];
+    for written in [
+        file("[kafka.properties]\nsocket.keepalive.enable = true\ndebug = \"broker,security\"\n"),
+        file(
+            "[kafka]\nproperties = { \"socket.keepalive.enable\" = \"true\", debug = \"broker,security\" }\n",
+        ),
+        env(&[(
+            "SPOA_AGENT_KAFKA_PROPERTIES",
+            "debug=broker,security,socket.keepalive.enable=true",
+        )]),
+    ] {
+        let config = written.build().unwrap();
+        let found: Vec<(&str, &str)> = config.kafka.properties.iter().collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_property_that_a_key_says_is_refused_with_both_names() {
+    for (property, says) in [
+        (
+            "bootstrap.servers=a:1",
+            "has bootstrap.servers, which kafka.brokers says",
+        ),
+        ("linger.ms=5", "has linger.ms, which kafka.linger says"),
+        (
+            "acks=1",
+            "has acks, but an exchange counts as delivered only when",
+        ),
+        ("message.timeout.ms=5", "the journal keeps it"),
+        ("no.such.thing=5", "No such configuration property"),
+        (
+            "socket.timeout.ms=never",
+            "has socket.timeout.ms, and librdkafka says:",
+        ),
+        ("socket.timeout.ms", "has no = in it"),
+    ] {
+        let said = problems(env(&[("SPOA_AGENT_KAFKA_PROPERTIES", property)]));
+        assert!(said.contains(says), "{property}: {said}");
+        assert!(
+            said.starts_with("env SPOA_AGENT_KAFKA_PROPERTIES: kafka.properties: "),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_among_the_properties_is_refused_and_not_repeated() {
+    for property in [
+        "sasl.password",
+        "ssl.key.password",
+        "sasl.oauthbearer.client.secret",
+    ] {
+        for written in [
+            env(&[(
+                "SPOA_AGENT_KAFKA_PROPERTIES",
+                &format!("{property}=hunter2"),
+            )]),
+            file(&format!(
+                "[kafka.properties]\n\"{property}\" = \"hunter2\"\n"
+            )),
+        ] {
+            let said = problems(written);
+            assert!(
+                said.contains(property) && said.contains("name a file"),
+                "{said}"
+            );
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn brokers_that_nobody_could_reach_are_refused() {
+    for text in [
+        "kafka",
+        "kafka:0",
+        "kafka:99999",
+        "PLAINTEXT://kafka:9092",
+        ":9092",
+        "a b:1",
+    ] {
+        assert!(
+            env(&[("SPOA_AGENT_KAFKA_BROKERS", text)]).build().is_err(),
+            "{text}"
+        );
+    }
+    let said = problems(env(&[(
+        "SPOA_AGENT_KAFKA_BROKERS",
+        "SASL_SSL://kafka:9092",
+    )]));
+    assert!(
+        said.contains("kafka.security says how the connection is protected"),
+        "{said}"
+    );
+    let right = env(&[("SPOA_AGENT_KAFKA_BROKERS", "kafka:9092,[::1]:9092")]);
+    assert_eq!(
+        right.build().unwrap().kafka.brokers,
+        ["kafka:9092", "[::1]:9092"]
     );
 }

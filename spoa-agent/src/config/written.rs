@@ -147,6 +147,7 @@ impl Written {
                         .collect(),
                 )
             }
+            Shape::Table => Raw::Text(values.join(",")),
             Shape::Text | Shape::Bare => {
                 Raw::Text(values.into_iter().next_back().unwrap_or_default())
             }
@@ -279,8 +280,33 @@ fn raw(value: &DeValue<'_>) -> Raw {
                 .map_or(Raw::Other("a list with more than strings"), Raw::List)
         }
         DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Table(_) => Raw::Other("a table"),
+        DeValue::Table(table) => {
+            let mut entries = Vec::new();
+            if flatten("", table, &mut entries) {
+                Raw::Table(entries)
+            } else {
+                Raw::Other("a table with lists or dates in it")
+            }
+        }
     }
+}
+
+/// Names and values of a table: `a.b = 1` in TOML is a table `a` with `b` in it. Returns whether all of it could be
+/// written so.
+fn flatten(prefix: &str, table: &DeTable<'_>, out: &mut Vec<(String, String)>) -> bool {
+    table.iter().all(|(name, value)| {
+        let name = format!("{prefix}{}", name.get_ref());
+        match value.get_ref() {
+            DeValue::Table(inner) => flatten(&format!("{name}."), inner, out),
+            value => match raw(value) {
+                Raw::Text(text) | Raw::Bare(text) => {
+                    out.push((name, text));
+                    true
+                }
+                Raw::List(_) | Raw::Table(_) | Raw::Other(_) => false,
+            },
+        }
+    })
 }
 
 /// Names the known name nearest to `name`, or says where all of them are listed.

@@ -1,0 +1,325 @@
+//! A client of Kafka from the section `[kafka]`: addresses, TLS, the login, and every other property.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! # let config: spoa_agent::config::Config = todo!();
+//! use rdkafka::consumer::BaseConsumer;
+//! use spoa_agent::offload::client::{Client, Context};
+//!
+//! let client = Client::new(&config.kafka)?;
+//! let consumer: BaseConsumer<Context> = client
+//!     .config()
+//!     .set("group.id", "readers")
+//!     .create_with_context(client.context())?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::config::{Kafka, Sasl};
+use crate::identity;
+use crate::telemetry::throttle::Throttle;
+
+/// What the brokers' logs call us, unless `kafka.properties` says otherwise.
+const CLIENT_ID: &str = "spoa-agent";
+/// Java's partitioner: other programs that write to the topic choose the same partition for a key.
+const PARTITIONER: &str = "murmur2_random";
+/// A secret is one line; in bytes.
+const SECRET_LIMIT: u64 = 64 << 10;
+
+/// How to reach the brokers, and as whom. Its `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Client {
+    config: ClientConfig,
+    producer: Vec<(&'static str, String)>,
+    context: Context,
+}
+
+/// Why there is no client. Nothing of a secret is repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A file of a secret cannot be used.
+    #[error("cannot use {key} {}: {why}", path.display())]
+    Secret {
+        /// The key that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// librdkafka refuses the configuration.
+    #[error("librdkafka refuses the configuration of [kafka]: {0}")]
+    Refused(String),
+}
+
+impl Client {
+    /// What `[kafka]` says. Secrets are read from their files now.
+    ///
+    /// # Errors
+    /// When a secret cannot be read.
+    pub fn new(kafka: &Kafka) -> Result<Self, ClientError> {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", CLIENT_ID)
+            .set("bootstrap.servers", kafka.brokers.join(","))
+            .set("security.protocol", kafka.security.word());
+        encrypt(kafka, &mut config)?;
+        log_in(kafka, &mut config)?;
+        for (name, value) in kafka.properties.iter() {
+            config.set(name, value);
+        }
+        Ok(Self {
+            config,
+            producer: producer_properties(kafka),
+            context: Context::default(),
+        })
+    }
+
+    /// Properties of any client.
+    #[must_use]
+    pub fn config(&self) -> ClientConfig {
+        self.config.clone()
+    }
+
+    /// Properties of a producer.
+    #[must_use]
+    pub fn producer_config(&self) -> ClientConfig {
+        let mut config = self.config();
+        for (name, value) in &self.producer {
+            if config.get(name).is_none() {
+                config.set(*name, value);
+            }
+        }
+        config
+    }
+
+    /// What a client of this configuration has to be created with.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        self.context.clone()
+    }
+}
+
+fn encrypt(kafka: &Kafka, config: &mut ClientConfig) -> Result<(), ClientError> {
+    let files = [
+        ("ssl.ca.location", &kafka.ca_file),
+        ("ssl.certificate.location", &kafka.client_cert_file),
+        ("ssl.key.location", &kafka.client_key_file),
+    ];
+    for (name, path) in files {
+        if let Some(path) = path {
+            config.set(name, path.to_string_lossy());
+        }
+    }
+    if let Some(path) = &kafka.client_key_file {
+        warn_when_open("kafka.client_key_file", path);
+    }
+    if let Some(path) = &kafka.client_key_password_file {
+        let password = secret("kafka.client_key_password_file", path)?;
+        config.set("ssl.key.password", password);
+    }
+    Ok(())
+}
+
+fn log_in(kafka: &Kafka, config: &mut ClientConfig) -> Result<(), ClientError> {
+    let Some(mechanism) = kafka.sasl.mechanism() else {
+        return Ok(());
+    };
+    config.set("sasl.mechanism", mechanism);
+    let mut set = |name: &str, value: &Option<String>| {
+        if let Some(value) = value {
+            config.set(name, value);
+        }
+    };
+    match kafka.sasl {
+        Sasl::None | Sasl::AwsMskIam => {}
+        Sasl::Plain | Sasl::ScramSha256 | Sasl::ScramSha512 => {
+            set("sasl.username", &kafka.username);
+            let password = optional_secret("kafka.password_file", &kafka.password_file)?;
+            set("sasl.password", &password);
+        }
+        Sasl::Gssapi => {
+            set("sasl.kerberos.principal", &kafka.username);
+            let keytab = kafka.kerberos_keytab_file.as_ref();
+            let keytab = keytab.map(|path| path.to_string_lossy().into_owned());
+            set("sasl.kerberos.keytab", &keytab);
+        }
+        Sasl::OauthBearer => {
+            set("sasl.oauthbearer.method", &Some("oidc".to_owned()));
+            set(
+                "sasl.oauthbearer.token.endpoint.url",
+                &kafka.oauth_token_url,
+            );
+            set("sasl.oauthbearer.client.id", &kafka.oauth_client_id);
+            let key = "kafka.oauth_client_secret_file";
+            let secret = optional_secret(key, &kafka.oauth_client_secret_file)?;
+            set("sasl.oauthbearer.client.secret", &secret);
+            set("sasl.oauthbearer.scope", &kafka.oauth_scope);
+            set("sasl.oauthbearer.extensions", &kafka.oauth_extensions);
+        }
+    }
+    Ok(())
+}
+
+/// What makes a producer lose nothing and keep the order: each message is tried until it is delivered, in its
+/// place, and counts as delivered when all replicas have it.
+fn producer_properties(kafka: &Kafka) -> Vec<(&'static str, String)> {
+    let linger = kafka.linger.as_millis().to_string();
+    // The follower's own bound comes first; this one is twice as wide, so that it is never met in order.
+    let kilobytes = (kafka.max_in_flight_bytes >> 9).max(1).to_string();
+    vec![
+        ("enable.idempotence", "true".to_owned()),
+        ("acks", "all".to_owned()),
+        ("message.timeout.ms", "0".to_owned()),
+        ("compression.type", kafka.compression.word().to_owned()),
+        ("message.max.bytes", kafka.message_max_bytes.to_string()),
+        ("linger.ms", linger),
+        ("queue.buffering.max.messages", "0".to_owned()),
+        ("queue.buffering.max.kbytes", kilobytes),
+        ("partitioner", PARTITIONER.to_owned()),
+    ]
+}
+
+// ---------------------------------------------------------------------------------------------
+// Secrets
+
+fn optional_secret(
+    key: &'static str,
+    path: &Option<PathBuf>,
+) -> Result<Option<String>, ClientError> {
+    path.as_ref().map(|path| secret(key, path)).transpose()
+}
+
+/// The first line of a file.
+pub(crate) fn secret(key: &'static str, path: &Path) -> Result<String, ClientError> {
+    let unusable = |why: String| ClientError::Secret {
+        key,
+        path: path.to_owned(),
+        why,
+    };
+    warn_when_open(key, path);
+    let bytes = read(path).map_err(|error| unusable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_bytes| unusable("is not UTF-8".to_owned()))?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        return Err(unusable("its first line is empty".to_owned()));
+    }
+    if line.contains('\0') {
+        return Err(unusable("it has a zero byte".to_owned()));
+    }
+    Ok(line.to_owned())
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?
+        .take(SECRET_LIMIT)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn warn_when_open(key: &'static str, path: &Path) {
+    if identity::is_open_to_others(path) {
+        tracing::warn!(key, file = %path.display(), "the file can be read by others; chmod 0600 it");
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// What a client says of itself
+
+/// What every client of Kafka is created with: where librdkafka's log goes, and what it said last that is wrong with
+/// the connection.
+#[derive(Clone, Default)]
+pub struct Context {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    trouble: Mutex<Option<String>>,
+    lines: Throttle,
+    errors: Throttle,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Context")
+            .field("trouble", &self.trouble())
+            .finish()
+    }
+}
+
+impl Context {
+    /// What is wrong with the connection to the brokers, as far as it is known.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.trouble.lock().clone()
+    }
+
+    /// Something went well: what was wrong is over.
+    pub fn recovered(&self) {
+        let mut trouble = self.shared.trouble.lock();
+        if trouble.take().is_some() {
+            tracing::info!("kafka is reached again");
+        }
+    }
+
+    fn remember(&self, said: String) {
+        *self.shared.trouble.lock() = Some(said);
+    }
+}
+
+impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        match level {
+            RDKafkaLogLevel::Debug => {
+                tracing::debug!(target: "librdkafka", facility, "{line}");
+            }
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                tracing::info!(target: "librdkafka", facility, "{line}");
+            }
+            // It tries again and says so each time; that it is an error for us, the follower says.
+            RDKafkaLogLevel::Warning
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Emerg => {
+                if let Some(suppressed) = self.shared.lines.admit() {
+                    tracing::warn!(target: "librdkafka", facility, suppressed, "{line}");
+                }
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        // It goes with an error of each broker, which says more.
+        if code == Some(RDKafkaErrorCode::AllBrokersDown) && self.trouble().is_some() {
+            return;
+        }
+        self.remember(reason.to_owned());
+        if let Some(suppressed) = self.shared.errors.admit() {
+            tracing::warn!(?code, suppressed, "kafka: {reason}");
+        }
+    }
+}
+
+impl ConsumerContext for Context {}
+
+#[cfg(test)]
+mod tests;
