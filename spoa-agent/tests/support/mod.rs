@@ -9,6 +9,7 @@
 #![allow(dead_code, reason = "not every test asks for everything")]
 
 pub(crate) mod agent;
+pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod disk;
 pub(crate) mod engines;

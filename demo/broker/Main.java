@@ -1,0 +1,240 @@
+import java.io.IOException;
+import java.io.OutputStream;
+import java.io.PrintStream;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Properties;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import kafka.server.KafkaConfig;
+import kafka.server.KafkaRaftServer;
+import org.apache.kafka.common.utils.Time;
+import org.apache.kafka.metadata.storage.Formatter;
+
+/**
+ * Runs one Kafka broker, which is its own controller, until its standard input ends or it gets SIGTERM. Formats its
+ * data when there are none. Says {@code ready NAME://HOST:PORT,...} on the standard output when clients are served: where each
+ * listener is bound, whatever it advertises.
+ *
+ * <p>Arguments: {@code key=value}. {@code data} (a folder), {@code users} (a file), {@code certificates} (a folder),
+ * {@code remove} (a folder that goes with the broker); every other one is a setting of the broker, named as Kafka names it.
+ */
+public final class Main {
+    private static final String CONTROLLER = "CONTROLLER";
+
+    public static void main(String[] arguments) throws Exception {
+        Map<String, String> settings = new LinkedHashMap<>();
+        for (String argument : arguments) {
+            int at = argument.indexOf('=');
+            if (at < 0) {
+                throw new IllegalArgumentException("not key=value: " + argument);
+            }
+            settings.put(argument.substring(0, at), argument.substring(at + 1));
+        }
+        String data = settings.remove("data");
+        Path home = data == null ? Files.createTempDirectory("broker-") : Path.of(data).toAbsolutePath();
+        List<User> users = users(settings.remove("users"));
+        String certificates = settings.remove("certificates");
+        String remove = settings.remove("remove");
+
+        List<Listener> listeners = listeners(settings);
+        Map<String, String> all = defaults();
+        all.putAll(network(settings, listeners));
+        all.putAll(security(listeners, users, certificates));
+        all.put("log.dirs", home.toString());
+        all.putAll(settings);
+
+        format(home, users);
+        Properties properties = new Properties();
+        properties.putAll(all);
+        KafkaRaftServer server = new KafkaRaftServer(KafkaConfig.fromProps(properties, false), Time.SYSTEM);
+        Path temporary = remove != null ? Path.of(remove) : data == null ? home : null;
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> end(server, temporary)));
+        server.startup();
+        String bound = listeners.stream().map(Listener::address).collect(Collectors.joining(","));
+        System.out.println("ready " + bound);
+        System.in.transferTo(OutputStream.nullOutputStream());
+        System.exit(0);
+    }
+
+    /** A broker for minutes on a machine that does other things. */
+    private static Map<String, String> defaults() {
+        Map<String, String> settings = new LinkedHashMap<>();
+        settings.put("process.roles", "broker,controller");
+        settings.put("node.id", "1");
+        settings.put("controller.listener.names", CONTROLLER);
+        // One broker is all there is to copy to.
+        settings.put("offsets.topic.replication.factor", "1");
+        settings.put("transaction.state.log.replication.factor", "1");
+        settings.put("transaction.state.log.min.isr", "1");
+        settings.put("share.coordinator.state.topic.replication.factor", "1");
+        settings.put("share.coordinator.state.topic.min.isr", "1");
+        settings.put("offsets.topic.num.partitions", "4");
+        settings.put("transaction.state.log.num.partitions", "4");
+        settings.put("group.initial.rebalance.delay.ms", "0");
+        settings.put("auto.create.topics.enable", "false");
+        // After a kill the controller waits that long for the broker that was.
+        settings.put("broker.session.timeout.ms", "2000");
+        settings.put("broker.heartbeat.interval.ms", "400");
+        settings.put("num.network.threads", "2");
+        settings.put("num.io.threads", "4");
+        // Its index buffers would otherwise take 10 MB of disk for each partition.
+        settings.put("log.index.size.max.bytes", "1048576");
+        settings.put("log.cleaner.dedupe.buffer.size", "4194304");
+        return settings;
+    }
+
+    private record Listener(String name, String protocol, String host, int port) {
+        String address() {
+            return name + "://" + host + ":" + port;
+        }
+
+        boolean has(String word) {
+            return protocol.contains(word);
+        }
+    }
+
+    /** What is listened on for clients; port 0 becomes a free one. */
+    private static List<Listener> listeners(Map<String, String> settings) throws IOException {
+        Map<String, String> protocols = new LinkedHashMap<>();
+        for (String entry : list(settings.remove("listener.security.protocol.map"))) {
+            String[] parts = entry.split(":", 2);
+            protocols.put(parts[0].trim(), parts[1].trim());
+        }
+        String written = settings.remove("listeners");
+        List<Listener> found = new ArrayList<>();
+        for (String entry : list(written == null ? "PLAINTEXT://127.0.0.1:0" : written)) {
+            String name = entry.substring(0, entry.indexOf("://"));
+            String address = entry.substring(entry.indexOf("://") + 3);
+            int colon = address.lastIndexOf(':');
+            String host = address.substring(0, colon);
+            int port = Integer.parseInt(address.substring(colon + 1));
+            String protocol = protocols.getOrDefault(name, name);
+            found.add(new Listener(name, protocol, host, port == 0 ? freePort(host) : port));
+        }
+        return found;
+    }
+
+    /** The listeners of the clients, and one more for the controller and the broker itself. */
+    private static Map<String, String> network(Map<String, String> settings, List<Listener> listeners) throws IOException {
+        String host = listeners.get(0).host();
+        int port = freePort(host);
+        List<Listener> all = new ArrayList<>(listeners);
+        all.add(new Listener(CONTROLLER, "PLAINTEXT", host, port));
+        if (!settings.containsKey("inter.broker.listener.name")) {
+            all.add(new Listener("BETWEEN", "PLAINTEXT", host, freePort(host)));
+            settings.put("inter.broker.listener.name", "BETWEEN");
+        }
+        String advertised = settings.remove("advertised.listeners");
+        Map<String, String> byName = new LinkedHashMap<>();
+        all.stream().filter(one -> !one.name().equals(CONTROLLER)).forEach(one -> byName.put(one.name(), one.address()));
+        for (String entry : list(advertised)) {
+            byName.put(entry.substring(0, entry.indexOf("://")), entry);
+        }
+        Map<String, String> found = new LinkedHashMap<>();
+        found.put("controller.quorum.voters", "1@" + host + ":" + port);
+        found.put("listeners", all.stream().map(Listener::address).collect(Collectors.joining(",")));
+        found.put("advertised.listeners", String.join(",", byName.values()));
+        found.put("listener.security.protocol.map",
+                all.stream().map(one -> one.name() + ":" + one.protocol()).collect(Collectors.joining(",")));
+        return found;
+    }
+
+    private record User(String name, String password) {}
+
+    /** Lines {@code NAME:PASSWORD}. */
+    private static List<User> users(String file) throws IOException {
+        List<User> found = new ArrayList<>();
+        if (file != null) {
+            for (String line : Files.readAllLines(Path.of(file))) {
+                String[] parts = line.split(":", 2);
+                found.add(new User(parts[0], parts[1]));
+            }
+        }
+        return found;
+    }
+
+    private static Map<String, String> security(List<Listener> listeners, List<User> users, String certificates) {
+        Map<String, String> found = new LinkedHashMap<>();
+        String plain = users.stream().map(user -> " user_" + user.name() + "=\"" + user.password() + "\"")
+                .collect(Collectors.joining());
+        for (Listener listener : listeners) {
+            String prefix = "listener.name." + listener.name().toLowerCase(Locale.ROOT) + ".";
+            if (listener.has("SASL")) {
+                found.put(prefix + "sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512");
+                found.put(prefix + "plain.sasl.jaas.config",
+                        "org.apache.kafka.common.security.plain.PlainLoginModule required" + plain + ";");
+                for (String scram : List.of("scram-sha-256", "scram-sha-512")) {
+                    found.put(prefix + scram + ".sasl.jaas.config",
+                            "org.apache.kafka.common.security.scram.ScramLoginModule required;");
+                }
+            }
+            if (listener.has("SSL") && certificates != null) {
+                Path folder = Path.of(certificates).toAbsolutePath();
+                found.put(prefix + "ssl.keystore.type", "PEM");
+                found.put(prefix + "ssl.keystore.location", folder.resolve("broker.pem").toString());
+                found.put(prefix + "ssl.truststore.type", "PEM");
+                found.put(prefix + "ssl.truststore.location", folder.resolve("ca.pem").toString());
+            }
+        }
+        return found;
+    }
+
+    private static void format(Path home, List<User> users) throws Exception {
+        Files.createDirectories(home);
+        List<String> scram = new ArrayList<>();
+        for (User user : users) {
+            for (String mechanism : List.of("SCRAM-SHA-256", "SCRAM-SHA-512")) {
+                scram.add(mechanism + "=[name=" + user.name() + ",password=" + user.password() + "]");
+            }
+        }
+        new Formatter()
+                .setPrintStream(new PrintStream(OutputStream.nullOutputStream()))
+                .setNodeId(1)
+                .setClusterId("spoa-agent-demo-broker")
+                .setControllerListenerName(CONTROLLER)
+                .setMetadataLogDirectory(home.toString())
+                .addDirectory(home.toString())
+                .setIgnoreFormatted(true)
+                .setScramArguments(scram)
+                .run();
+    }
+
+    private static List<String> list(String written) {
+        return written == null || written.isBlank() ? List.of() : Stream.of(written.split(",")).map(String::trim).toList();
+    }
+
+    private static int freePort(String host) throws IOException {
+        try (ServerSocket socket = new ServerSocket()) {
+            socket.bind(new InetSocketAddress(InetAddress.getByName(host), 0));
+            return socket.getLocalPort();
+        }
+    }
+
+    private static void end(KafkaRaftServer server, Path temporary) {
+        server.shutdown();
+        server.awaitShutdown();
+        if (temporary != null) {
+            delete(temporary);
+        }
+    }
+
+    private static void delete(Path folder) {
+        try (Stream<Path> found = Files.walk(folder)) {
+            for (Path path : (Iterable<Path>) found.sorted(Comparator.reverseOrder())::iterator) {
+                Files.deleteIfExists(path);
+            }
+        } catch (IOException error) {
+            System.err.println(error);
+        }
+    }
+}
