@@ -7,7 +7,7 @@
 //! exchange, [`mirror`] hands exchanges to the shadow engine, [`pair_log`] writes a line about what came of
 //! each there, and [`dead_letter`] keeps what was given up. [`replay`] sends an old capture through the same
 //! engine. [`reload`] reads rules and credentials again. [`run`] puts the parts together and takes them apart
-//! in order. [`config`] is what the user wants, [`cli`] how it is said, [`telemetry`] what the
+//! in order, and [`supervisor`] runs that beside HAProxy. [`config`] is what the user wants, [`cli`] how it is said, [`telemetry`] what the
 //! operator sees.
 //!
 //! What can live without sockets or files is in crates of its own: `spop-codec`, `exchange`, `journal`,
@@ -29,5 +29,6 @@ pub mod replay;
 mod rules_file;
 pub mod run;
 pub mod server;
+pub mod supervisor;
 pub mod telemetry;
 pub mod traffic_log;

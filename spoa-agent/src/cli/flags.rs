@@ -16,6 +16,21 @@ pub(super) struct ConfigFlags {
 }
 
 impl ConfigFlags {
+    /// The same again, as arguments for another command that has these flags.
+    pub(super) fn arguments(&self) -> Vec<OsString> {
+        let file = self
+            .file
+            .iter()
+            .flat_map(|file| [format!("--{FILE}").into(), file.clone().into_os_string()]);
+        let values = self.values.iter().flat_map(|(key, values)| {
+            let flag = key.flag();
+            values
+                .iter()
+                .map(move |value| format!("--{flag}={value}").into())
+        });
+        file.chain(values).collect()
+    }
+
     /// Reads the file, the environment and the flags.
     pub(super) fn written(self) -> Written {
         let (written, _file) = self.written_with(std::env::vars_os(), Path::new(DEFAULT_FILE));

@@ -265,6 +265,6 @@ fn read_body_limit(text: &str) -> Result<u32, String> {
     u32::try_from(bytes).map_err(|_too_big| "is too big; the most is 4GiB".to_owned())
 }
 
-fn read_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn read_duration(text: &str) -> Result<Duration, String> {
     duration(text).map_err(|fault| format!("{}; {}", fault.why, fault.way_out))
 }

@@ -112,7 +112,7 @@ fn commands(command: &clap::Command) -> Roff {
 }
 
 fn subcommand_with_arguments(roff: &mut Roff, parent: &str, command: &clap::Command) {
-    if command.get_name() == "help" {
+    if command.get_name() == "help" || command.is_hide_set() {
         return;
     }
     let name = format!("{parent} {}", command.get_name());

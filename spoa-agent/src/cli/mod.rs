@@ -9,10 +9,13 @@ mod dead_letter;
 pub mod exit;
 mod flags;
 mod haproxy_config;
+mod healthcheck;
 mod journal;
+mod launch;
 mod man;
 mod replay;
 mod run;
+mod supervise;
 mod table;
 
 use std::ffi::OsString;
@@ -48,6 +51,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Subcommands {
     Run(run::Args),
+    Supervise(Box<supervise::Args>),
+    Healthcheck(Box<healthcheck::Args>),
+    Launch(launch::Args),
     Check(check::Args),
     Replay(Box<replay::Args>),
     HaproxyConfig(Box<haproxy_config::Args>),
@@ -65,6 +71,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Subcommands::Run(args) => run::run(args).unwrap_or_else(|error| failed(&error).into()),
+        Subcommands::Supervise(args) => {
+            supervise::run(*args).unwrap_or_else(|error| failed(&error).into())
+        }
+        Subcommands::Launch(args) => match launch::run(args) {
+            Ok(never) => match never {},
+            Err(error) => failed(&error).into(),
+        },
+        Subcommands::Healthcheck(args) => printed(|out| args.print(out)),
         Subcommands::Replay(args) => {
             replay::run(*args).unwrap_or_else(|error| failed(&error).into())
         }

@@ -21,7 +21,10 @@ fn parse(arguments: &[&str]) -> Cli {
 fn run_printing(arguments: &[&str]) -> (String, Exit) {
     let mut out = Vec::new();
     let exit = match parse(arguments).command {
-        Subcommands::Run(_) => panic!("`run` does not end"),
+        Subcommands::Run(_) | Subcommands::Supervise(_) | Subcommands::Launch(_) => {
+            panic!("this does not end")
+        }
+        Subcommands::Healthcheck(args) => args.print(&mut out),
         Subcommands::Replay(_) => panic!("`replay` prints by itself"),
         Subcommands::Check(args) => args.print(&mut out),
         Subcommands::HaproxyConfig(args) => args.print(&mut out),
@@ -53,10 +56,21 @@ fn the_command_line_is_well_formed() {
     command().debug_assert();
 }
 
+/// Without the flags of the configuration, which `help_run` shows.
+fn supervision_of(help: &str) -> String {
+    let (head, rest) = help.split_once("\nServer:\n").unwrap();
+    let (_, examples) = rest.split_once("\nExamples:\n").unwrap();
+    format!("{head}[...]\nExamples:\n{examples}")
+}
+
 #[test]
 fn help_teaches() {
     insta::assert_snapshot!("help", help_of(&[], true));
     insta::assert_snapshot!("help_run", help_of(&["run"], false));
+    insta::assert_snapshot!(
+        "help_supervise",
+        supervision_of(&help_of(&["supervise"], true))
+    );
     insta::assert_snapshot!("help_haproxy_config", help_of(&["haproxy-config"], false));
     insta::assert_snapshot!("help_journal_cat", help_of(&["journal", "cat"], true));
     insta::assert_snapshot!(
@@ -81,7 +95,7 @@ fn every_command_has_examples_or_commands_of_its_own() {
         assert!(command.get_about().is_some(), "{}", command.get_name());
         command
             .get_subcommands()
-            .filter(|command| command.get_name() != "help")
+            .filter(|command| command.get_name() != "help" && !command.is_hide_set())
             .for_each(check);
     }
     check(&command());
