@@ -5,10 +5,11 @@
 //! [`server`] takes frames from HAProxy; [`capture`] makes halves of them and appends these to the
 //! journal; each [`follower`] reads the journal at its own pace: [`traffic_log`] writes a line per
 //! exchange, [`mirror`] hands exchanges to the shadow engine, [`pair_log`] writes a line about what came of
-//! each there, and [`dead_letter`] keeps what was given up. [`replay`] sends an old capture through the same
-//! engine. [`reload`] reads rules and credentials again. [`run`] puts the parts together and takes them apart
-//! in order, and [`supervisor`] runs that beside HAProxy. [`config`] is what the user wants, [`cli`] how it is said, [`telemetry`] what the
-//! operator sees.
+//! each there, and [`dead_letter`] keeps what was given up; [`offload`] sends both to Kafka, and [`readback`] reads
+//! them from there. [`replay`] sends an old capture through the same engine, and [`tail`] shows what is captured.
+//! [`reload`] reads rules and credentials again. [`run`] puts the parts together and takes them apart in order, and
+//! [`supervisor`] runs that beside HAProxy. [`config`] is what the user wants, [`cli`] how it is said, [`telemetry`]
+//! what the operator sees.
 //!
 //! What can live without sockets or files is in crates of its own: `spop-codec`, `exchange`, `journal`,
 //! `shadow`, and `haproxy-config`.
@@ -24,11 +25,13 @@ pub mod line_log;
 pub mod mirror;
 pub mod offload;
 pub mod pair_log;
+pub mod readback;
 pub mod reload;
 pub mod replay;
 mod rules_file;
 pub mod run;
 pub mod server;
 pub mod supervisor;
+pub mod tail;
 pub mod telemetry;
 pub mod traffic_log;

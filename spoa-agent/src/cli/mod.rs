@@ -17,6 +17,7 @@ mod replay;
 mod run;
 mod supervise;
 mod table;
+mod tail;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
@@ -57,6 +58,7 @@ enum Subcommands {
     Check(check::Args),
     Replay(Box<replay::Args>),
     HaproxyConfig(Box<haproxy_config::Args>),
+    Tail(Box<tail::Args>),
     Journal(journal::Args),
     DeadLetter(dead_letter::Args),
     Completions(completions::Args),
@@ -84,6 +86,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Subcommands::Check(args) => printed(|out| args.print(out)),
         Subcommands::HaproxyConfig(args) => printed(|out| args.print(out)),
+        Subcommands::Tail(args) => printed(|out| args.print(out)),
         Subcommands::Journal(args) => printed(|out| args.print(out)),
         Subcommands::DeadLetter(args) => printed(|out| args.print(out)),
         Subcommands::Completions(args) => printed(|out| args.print(out)),
@@ -160,7 +163,7 @@ fn complain(line: &str) {
 }
 
 /// Unix time in microseconds as RFC 3339, in UTC.
-fn time(micros: u64) -> String {
+pub(crate) fn time(micros: u64) -> String {
     let timestamp = i64::try_from(micros).ok().and_then(|micros| {
         let time = jiff::Timestamp::from_microsecond(micros).ok()?;
         Some(format!("{time:.3}"))

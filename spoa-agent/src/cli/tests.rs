@@ -28,6 +28,7 @@ fn run_printing(arguments: &[&str]) -> (String, Exit) {
         Subcommands::Replay(_) => panic!("`replay` prints by itself"),
         Subcommands::Check(args) => args.print(&mut out),
         Subcommands::HaproxyConfig(args) => args.print(&mut out),
+        Subcommands::Tail(args) => args.print(&mut out),
         Subcommands::Journal(args) => args.print(&mut out),
         Subcommands::DeadLetter(args) => args.print(&mut out),
         Subcommands::Completions(args) => args.print(&mut out),

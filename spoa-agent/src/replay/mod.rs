@@ -45,6 +45,7 @@ pub use self::dry::DryRun;
 pub use self::feed::{Standing, Watched};
 pub use self::files::{FileSource, Input};
 pub use self::journal::JournalSource;
+pub(crate) use self::report::short;
 pub use self::selection::{Selection, Time, Window};
 pub use self::source::{Event, Progress, Source};
 pub use self::tally::Tally;

@@ -212,7 +212,7 @@ fn times(spread: &Spread) -> String {
 }
 
 /// Three digits and a unit.
-pub(super) fn short(duration: Duration) -> String {
+pub(crate) fn short(duration: Duration) -> String {
     let micros = duration.as_micros();
     let seconds = duration.as_secs_f64();
     match micros {
