@@ -15,7 +15,7 @@ from typing import Any, Optional, Union
 
 from . import _toml
 from ._native import ExchangeReader, PairReader, read_journal, read_pairs
-from ._process import AnyPath, Process, beside_the_package, find_program
+from ._process import AGENT_VARIABLE, AnyPath, Process, beside_the_package, find_program
 from .errors import AgentError, ConfigError, SpoaError
 
 _USAGE = 2
@@ -192,7 +192,7 @@ class AgentUnreachable(AgentError, OSError):
 
 def find_agent(binary: Optional[AnyPath] = None) -> str:
     """The path of the `spoa-agent` program that the functions of this package run."""
-    return find_program("spoa-agent", binary, "SPOA_AGENT_BINARY", beside_the_package("spoa-agent"))
+    return find_program("spoa-agent", binary, AGENT_VARIABLE, beside_the_package("spoa-agent"))
 
 
 def parse_metrics(text: str) -> list[Sample]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from ._agent import find_agent
-from ._process import AnyPath
+from ._process import AnyPath, environment
 from .errors import AgentError, ConfigError
 
 
@@ -51,7 +51,7 @@ def kafka_check(
     if config is not None:
         command += ["--config", str(config)]
     try:
-        done = subprocess.run(command, check=False, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, check=False, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, env=environment())
     except subprocess.TimeoutExpired:
         raise AgentError(f"`spoa-agent kafka-check` did not end within {timeout:g} s") from None
     except OSError as error:

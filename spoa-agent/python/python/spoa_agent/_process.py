@@ -23,6 +23,9 @@ from .errors import AgentError, SpoaError
 AnyPath = Union[str, "os.PathLike[str]"]
 Self = TypeVar("Self", bound="Process")
 
+#: Names the program that this package runs as the agent.
+AGENT_VARIABLE = "SPOA_AGENT_BINARY"
+
 _LAST_WORDS = 12
 _PAUSE = 0.02
 
@@ -77,7 +80,7 @@ class Process:
         self.folder = Path(folder).absolute()
         self.ready_timeout = ready_timeout
         self.stop_timeout = stop_timeout
-        self._env = {**os.environ, **env} if env is not None else None
+        self._env = dict(env or {})
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._log_start = 0
 
@@ -217,7 +220,13 @@ class Process:
         return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
 
     def _spawn(self, command: Sequence[str], output: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        return spawn(self.name, command, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=self._env)
+        env = {**environment(), **self._env}
+        return spawn(self.name, command, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=env)
+
+
+def environment() -> dict[str, str]:
+    """Our environment for a child. The agent refuses variables of its own prefix that it does not know, and this one is ours."""
+    return {name: value for name, value in os.environ.items() if name != AGENT_VARIABLE}
 
 
 def spawn(name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
