@@ -88,7 +88,11 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="where the primary side mirrors to: host:port or https://host:port",
     )  # fmt: skip
     addresses.add_argument(
-        "--internal-port", default=9200, type=port, metavar="PORT", help="where HAProxy listens in both (default: %(default)s)"
+        "--internal-port",
+        default=9200,
+        type=port,
+        metavar="PORT",
+        help="where HAProxy listens in both (default: %(default)s)",
     )
     addresses.add_argument(
         "--kafka-brokers", nargs="+", default=[], type=node_without_scheme, metavar="HOST:PORT",
@@ -98,15 +102,28 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     made_of.add_argument("--haproxy-branch", choices=sorted(BASES), help="takes the Debian that has it (default: 3.0)")
     made_of.add_argument("--base-image", metavar="IMAGE", help="the base instead: one with apt, such as haproxy:3.2")
     made_of.add_argument(
-        "--haproxy-package", default="haproxy", metavar="NAME[=VERSION]", help="what apt installs, such as 'haproxy=3.0.*'"
+        "--haproxy-package",
+        default="haproxy",
+        metavar="NAME[=VERSION]",
+        help="what apt installs, such as 'haproxy=3.0.*'",
     )
     made_of.add_argument(
-        "--agent-binary", type=Path, metavar="FILE", help="an agent that is built already, on the base's Debian or an older one"
+        "--agent-binary",
+        type=Path,
+        metavar="FILE",
+        help="an agent that is built already, on the base's Debian or an older one",
     )
-    made_of.add_argument("--rust-image", metavar="IMAGE", help="what the agent is built in otherwise (default: see Dockerfile)")
-    made_of.add_argument("--cargo-profile", choices=["release", "dev"], default="release", help="(default: %(default)s)")
     made_of.add_argument(
-        "--ca-file", type=Path, metavar="FILE", help="certificates to trust while the agent is built, for a network with its own"
+        "--rust-image", metavar="IMAGE", help="what the agent is built in otherwise (default: see Dockerfile)"
+    )
+    made_of.add_argument(
+        "--cargo-profile", choices=["release", "dev"], default="release", help="(default: %(default)s)"
+    )
+    made_of.add_argument(
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="certificates to trust while the agent is built, for a network with its own",
     )
     running = parser.add_argument_group("how")
     running.add_argument(
@@ -129,7 +146,9 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def port(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 1024 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port from 1024 to 65535; the images run without capabilities")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a port from 1024 to 65535; the images run without capabilities"
+        )
     return int(text)
 
 
@@ -165,7 +184,9 @@ def node_without_scheme(text: str) -> str:
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text}: the brackets do not hold an IPv6 address") from None
     elif ":" in host and "/" not in host:
-        raise argparse.ArgumentTypeError(f"{text}: an IPv6 address needs brackets around it, such as [2001:db8::1]:9200")
+        raise argparse.ArgumentTypeError(
+            f"{text}: an IPv6 address needs brackets around it, such as [2001:db8::1]:9200"
+        )
     elif len(host) > 253 or not HOST_NAME.fullmatch(host):
         raise argparse.ArgumentTypeError(f"{text}: {host!r} is not a host name")
     return text
@@ -199,7 +220,9 @@ def find_docker(named: str | None) -> str:
         raise BuildError("there is no docker in PATH; install Docker, or name a client with --docker")
     able = next((client for client in candidates if can_build(client)), None)
     if able is None:
-        raise BuildError(f"{' and '.join(candidates)} cannot build: the plugin buildx is missing; install docker-buildx")
+        raise BuildError(
+            f"{' and '.join(candidates)} cannot build: the plugin buildx is missing; install docker-buildx"
+        )
     asked = run(able, "version", "--format", "{{.Server.Version}}")
     if asked.returncode != 0:
         said = (asked.stderr.strip() or asked.stdout.strip()).splitlines()
@@ -275,12 +298,23 @@ def build(docker: str, image: Image, options: argparse.Namespace, context: Path)
     command = build_command(docker, image, options, context)
     done = subprocess.run(command, check=False, env={**os.environ, "DOCKER_BUILDKIT": "1"})
     if done.returncode != 0:
-        raise BuildError(f"the {image.target} image could not be built; its last lines are above\n  {shlex.join(command)}")
+        raise BuildError(
+            f"the {image.target} image could not be built; its last lines are above\n  {shlex.join(command)}"
+        )
     print(f"{side} HAProxy image available locally w/ tag: {image.name} ({size_of(docker, image.name)})", flush=True)
 
 
 def build_command(docker: str, image: Image, options: argparse.Namespace, context: Path) -> list[str]:
-    command = [docker, "build", "--target", image.target, "--tag", image.name, "--file", str(context / "haproxy" / "Dockerfile")]
+    command = [
+        docker,
+        "build",
+        "--target",
+        image.target,
+        "--tag",
+        image.name,
+        "--file",
+        str(context / "haproxy" / "Dockerfile"),
+    ]
     for name, value in image.arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     if options.ca_file:

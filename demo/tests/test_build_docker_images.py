@@ -104,7 +104,13 @@ class BuildTest(unittest.TestCase):
         self.assertEqual(0, code)
         context = Path(self.builds()[0][-1])
         self.assertIn("CARGO_PROFILE=release", self.builds()[0])
-        for name in ("Cargo.lock", ".dockerignore", "haproxy/Dockerfile", "haproxy/entrypoint", "spoa-agent/src/main.rs"):
+        for name in (
+            "Cargo.lock",
+            ".dockerignore",
+            "haproxy/Dockerfile",
+            "haproxy/entrypoint",
+            "spoa-agent/src/main.rs",
+        ):
             self.assertTrue((context / name).is_file(), name)
         self.assertFalse((context / "demo").exists())
 
@@ -134,7 +140,9 @@ class BuildTest(unittest.TestCase):
             ("http://es1:9200/path", "port is missing"),
             ("es 1:9200", "not a host name"),
         ):
-            code, _, said = self.run_script("--primary-nodes", wrong, "--shadow-haproxy", "h:81", "--shadow-nodes", "n:1")
+            code, _, said = self.run_script(
+                "--primary-nodes", wrong, "--shadow-haproxy", "h:81", "--shadow-nodes", "n:1"
+            )
             self.assertEqual(2, code, wrong)
             self.assertIn(why, said)
 
@@ -168,7 +176,9 @@ class BuildTest(unittest.TestCase):
     def test_a_client_that_cannot_build_is_passed_over(self) -> None:
         code, _, said = self.run_script(*SEED, "--docker", str(self.folder / "docker"), BUILDX="1")
         self.assertEqual((1, True), (code, "buildx is missing" in said))
-        code, _, _ = self.run_script(*SEED, "--docker", str(self.folder / "docker"), BUILDX="1", VERSION="20.10.24+dfsg1")
+        code, _, _ = self.run_script(
+            *SEED, "--docker", str(self.folder / "docker"), BUILDX="1", VERSION="20.10.24+dfsg1"
+        )
         self.assertEqual(0, code)
 
     def test_a_build_that_fails_is_a_failure(self) -> None:
