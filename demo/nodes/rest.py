@@ -69,7 +69,7 @@ class Rest:
         except StoreError as error:
             cause = error.cause()
             status, body = error.status, {"error": {"root_cause": [cause], **cause}, "status": error.status}
-        except Exception as error:  # noqa: BLE001  A mistake of ours must not end the connection without a word.
+        except Exception as error:  # A mistake of ours must not end the connection without a word.
             status, body = 500, {"error": f"{type(error).__name__}: {error}", "status": 500}
         return self.response(call, status, body)
 

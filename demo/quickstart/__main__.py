@@ -16,9 +16,11 @@ from pathlib import Path
 
 from stage.processes import Interrupted, Processes, StageError, raise_on_signals
 from stage.side import Side
+from traffic_gen import clients as traffic
+from traffic_gen.clients import Limits, Tally
+from traffic_gen.target import read_target
 
-from . import proof, show, traffic
-from .traffic import Tally
+from . import proof, show
 
 EXIT_INTERRUPTED = 130
 CATCH_UP_SECONDS = 120
@@ -103,9 +105,7 @@ def run(arguments: argparse.Namespace, folder: Path, processes: Processes) -> in
     show.step("Ledger")
     show.ledger({"primary": primary.ledger(), "shadow": shadow.ledger()})
     show.step("Does it balance?")
-    show.say(
-        "   (What the primary refused, and what changed nothing there, is not meant for the shadow.)"
-    )
+    show.say("   (What the primary refused, and what changed nothing there, is not meant for the shadow.)")
     balanced = show.checks(prove(tally, primary, shadow, processes))
     if not balanced:
         show_logs(processes)
@@ -144,7 +144,7 @@ def traffic_log(side: Side) -> Path:
 
 
 def send(arguments: argparse.Namespace, primary: Side, processes: Processes) -> Tally:
-    first = traffic.prepare(primary.url)
+    first = traffic.prepare(read_target(primary.url))
     # The shadow makes the indices before others write to them.
     wait_for_followers(primary, first.sent, processes)
     display = show.ProgressDisplay()
@@ -153,7 +153,7 @@ def send(arguments: argparse.Namespace, primary: Side, processes: Processes) -> 
         processes.check_alive()
         display.show(progress)
 
-    tally = traffic.send(primary.url, arguments.requests, arguments.connections, watch)
+    tally = traffic.send(read_target(primary.url), Limits(arguments.requests), arguments.connections, watch)
     if tally.errors:
         raise StageError("a client met errors:\n    " + "\n    ".join(tally.errors))
     behind = time.monotonic()

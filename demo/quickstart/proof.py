@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .traffic import digest
+from traffic_gen.clients import digest
 
 # By index, as a node's dump gives them.
 Documents = dict[str, list[dict[str, Any]]]
@@ -96,9 +96,8 @@ def left_out(ledger: dict[str, Any]) -> int:
 
 def check_ledger(sent: int, ledger: dict[str, Any], side: str) -> list[Check]:
     capture = ledger["capture"]
-    checks = []
-    for half in ("requests", "responses"):
-        checks.append(equal(f"{side}: {half} captured", sent, capture[half]["captured"]))
+    halves = ("requests", "responses")
+    checks = [equal(f"{side}: {half} captured", sent, capture[half]["captured"]) for half in halves]
     for name, follower in ledger["followers"].items():
         account = follower["exchanges"]
         meant = sent - sum(account["filtered"].values())

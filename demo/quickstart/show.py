@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from traffic_gen.clients import Progress
+
 from .proof import Check
-from .traffic import Progress
 
 TERMINAL = sys.stdout.isatty()
 BAR = 30

@@ -134,12 +134,19 @@ def raise_on_signals() -> None:
         signal.signal(number, interrupt)
 
 
+# Ports that we were given and may not have taken yet.
+handed_out: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Loopback ports on which nobody listens."""
+    """Loopback ports on which nobody listens, and each only once."""
     found: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
         if len(found) == count:
+            handed_out.update(found)
             return found
+        if port in handed_out:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from quickstart import proof
-from quickstart.traffic import digest
+from traffic_gen.clients import digest
 
 
 def exchange(id: str, sent: Any = "{}", status: int = 200) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The clients: several connections that write, search, change and delete documents.
+"""Clients of our own: several connections that write, search, change and delete documents.
 
 Each connection keeps to ids of its own, because the shadow gets the requests of one connection in
 order, and those of different ones side by side. A client remembers every exchange by its digest.
@@ -16,9 +16,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
-WORDS = "amber birch cedar dune ember fjord grove heath islet juniper knoll larch moor north oasis pine".split()  # noqa: SIM905
+from .target import Target
+
+WORDS = "amber birch cedar dune ember fjord grove heath islet juniper knoll larch moor north oasis pine".split()
 NDJSON = "application/x-ndjson"
 JSON = "application/json"
 
@@ -54,8 +55,9 @@ class Tally:
 class Client:
     """One keep-alive connection and the ids it has written."""
 
-    def __init__(self, url: str, number: int) -> None:
-        self.connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    def __init__(self, target: Target, number: int) -> None:
+        self.connection = target.connection()
+        self.headers = target.headers()
         self.number = number
         self.random = random.Random(number)
         self.tally = Tally()
@@ -63,7 +65,7 @@ class Client:
         self.next = 0
 
     def send(self, kind: str, method: str, target: str, body: bytes = b"", content_type: str = JSON) -> bytes:
-        headers = {"content-type": content_type} if body else {}
+        headers = {**self.headers, "content-type": content_type} if body else self.headers
         self.connection.request(method, target, body or None, headers)
         answer = self.connection.getresponse()
         received = answer.read()
@@ -76,12 +78,11 @@ class Client:
     def send_json(self, kind: str, method: str, target: str, body: Any) -> None:
         self.send(kind, method, target, to_bytes(body))
 
-    def run(self, requests: int, done: Callable[[], None], stop: threading.Event) -> None:
+    def run(self, may_send: Callable[[], bool], done: Callable[[], None]) -> None:
+        """Sends as long as it may."""
         chosen = [act for act, weight in MIX for _ in range(weight)]
         try:
-            for _ in range(requests):
-                if stop.is_set():
-                    return
+            while may_send():
                 self.random.choice(chosen)(self)
                 done()
         except (OSError, http.client.HTTPException) as error:
@@ -191,22 +192,54 @@ MIX: list[tuple[Callable[[Client], None], int]] = [
 ]
 
 
-class Progress:
-    """How many requests are done, over all connections."""
+@dataclass(frozen=True)
+class Limits:
+    """How many requests at most, for how many seconds at most, and how many per second at most; at least one of the first two."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    requests: int | None = None
+    seconds: float | None = None
+    throughput: float | None = None
+
+
+class Progress:
+    """How much is done, over all connections, and whether another request may begin."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.begun = 0
         self.done = 0
+        self.started = time.monotonic()
+        self.stopped = threading.Event()
         self._lock = threading.Lock()
+
+    @property
+    def total(self) -> int:
+        """Also a guess, when only time is limited."""
+        if self.limits.requests is not None:
+            return self.limits.requests
+        elapsed = max(time.monotonic() - self.started, 0.001)
+        return max(self.done, round(self.done * max((self.limits.seconds or 0) / elapsed, 1)))
+
+    def may_send(self) -> bool:
+        """Takes the next place, and waits until it is its time."""
+        with self._lock:
+            place = self.begun
+            if self.limits.requests is not None and place >= self.limits.requests:
+                return False
+            self.begun += 1
+        due = self.started + place / self.limits.throughput if self.limits.throughput else 0.0
+        if self.limits.seconds is not None and max(due, time.monotonic()) >= self.started + self.limits.seconds:
+            return False
+        return not self.stopped.wait(max(0.0, due - time.monotonic()))
 
     def one_more(self) -> None:
         with self._lock:
             self.done += 1
 
 
-def prepare(url: str) -> Tally:
-    """The indices, and one that is made, filled and deleted, over one connection."""
-    client = Client(url, 0)
+def prepare(target: Target) -> Tally:
+    """The indices when they are missing, and one that is made, filled and deleted, over one connection."""
+    client = Client(target, 0)
     client.send("administration", "GET", "/")
     for index in ("orders", "events", "scratch"):
         settings = {"settings": {"number_of_shards": 1}}
@@ -219,16 +252,13 @@ def prepare(url: str) -> Tally:
     return client.tally
 
 
-def send(url: str, requests: int, connections: int, show: Callable[[Progress], None]) -> Tally:
-    """`requests` over `connections` at a time; `show` is called ten times a second."""
-    clients = [Client(url, number) for number in range(1, connections + 1)]
-    progress = Progress(requests)
-    stop = threading.Event()
+def send(target: Target, limits: Limits, connections: int, show: Callable[[Progress], None]) -> Tally:
+    """Sends over `connections` at a time; `show` is called ten times a second."""
+    clients = [Client(target, number) for number in range(1, connections + 1)]
+    progress = Progress(limits)
     threads = []
-    started = time.monotonic()
     for client in clients:
-        share = requests // connections + (client.number <= requests % connections)
-        threads.append(threading.Thread(target=client.run, args=(share, progress.one_more, stop), daemon=True))
+        threads.append(threading.Thread(target=client.run, args=(progress.may_send, progress.one_more), daemon=True))
         threads[-1].start()
     try:
         for thread in threads:
@@ -236,11 +266,11 @@ def send(url: str, requests: int, connections: int, show: Callable[[Progress], N
                 thread.join(0.1)
                 show(progress)
     finally:
-        stop.set()
+        progress.stopped.set()
     tally = Tally()
     for client in clients:
         tally.add(client.tally)
-    tally.seconds = time.monotonic() - started
+    tally.seconds = time.monotonic() - progress.started
     return tally
 
 
