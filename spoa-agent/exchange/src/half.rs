@@ -91,7 +91,7 @@ pub struct Gap {
 }
 
 /// An address and port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// IPv4 or IPv6.
     pub ip: IpAddr,

@@ -21,10 +21,11 @@ use crate::{Exchange, Gap, Pair, Request};
 
 mod parts;
 mod reader;
+pub mod traffic_stream;
 mod writer;
 
 pub use reader::{Bounds, Incoming, Reader};
-pub use writer::{Options, Writer};
+pub use writer::{Carried, Connections, Options, Writer};
 
 /// The name of a message's header.
 pub mod header {
@@ -162,7 +163,7 @@ pub struct Origin<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// Only where the format demands one ([`Format::TrafficStream`]: the connection's id); otherwise the key is the
-    /// caller's choice. All messages that one call makes must have one key.
+    /// caller's choice: the parts of one value must have one key.
     pub key: Option<Bytes>,
     /// Names and values, in order.
     pub headers: Vec<(&'static str, Bytes)>,
@@ -294,6 +295,9 @@ pub enum Unreadable {
     /// Parts that are all there, and yet not the value that was split.
     #[error("the message's parts do not make up the value that was split")]
     Checksum,
+    /// The record of a connection ends within the head of a request.
+    #[error("a request ended within its head")]
+    Head,
     /// Larger than what the reader may hold.
     #[error("the message has {bytes} bytes, more than the {bound} that a reader may hold")]
     TooLarge {

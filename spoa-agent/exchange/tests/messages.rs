@@ -1,5 +1,11 @@
 //! The laws of what Kafka carries.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper that fails has failed its test"
+)]
+
 use bytes::Bytes;
 use exchange::message::{
     Bounds, Format, Incoming, Message, Options, Origin, Reader, Source, Span, Told, Unreadable,
@@ -55,7 +61,7 @@ fn write(writer: &mut Writer, begun: u64, value: &Value) -> Vec<Message> {
         Value::Request(request) => writer.request(&origin, request, &mut out),
         Value::Pair(pair) => writer.pair(&origin, pair, &mut out),
         Value::Gap(gap) => writer.gap(&origin, gap, &mut out),
-    }
+    };
     out
 }
 
@@ -135,6 +141,8 @@ fn generated(messages: &[Message]) -> wire::Message {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_protobuf_of_a_message_is_what_generated_code_reads_and_writes(value in value(), begun in 0..u64::MAX / 2) {
         let messages = write(&mut writer(Format::Protobuf, 10_000_000), begun, &value);

@@ -212,11 +212,15 @@ impl Assemblies {
         clock_us: u64,
         bounds: &Bounds,
     ) -> Option<Assembled> {
-        let (&place, oldest) = self.begun.first_key_value()?;
-        let idle = oldest.key.partition == partition
-            && clock_us.saturating_sub(oldest.clock_us) > bounds.idle_us;
         let beyond = self.held > bounds.bytes || self.begun.len() > bounds.parts;
-        (idle || beyond).then(|| self.take(place)).flatten()
+        let mut oldest = self.begun.iter();
+        let (place, oldest) = match beyond {
+            true => oldest.next()?,
+            false => oldest.find(|(_, it)| it.key.partition == partition)?,
+        };
+        let place = *place;
+        let is_idle = clock_us.saturating_sub(oldest.clock_us) > bounds.idle_us;
+        (beyond || is_idle).then(|| self.take(place)).flatten()
     }
 
     /// Gives up one value of the partition.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::parts::{Assembled, Assemblies, Key, Part};
+use super::traffic_stream::{self, reader::Connections};
 use super::{Format, Source, Span, Told, Unreadable, header};
 use crate::record::{self, Read, RecordError};
 use crate::{Exchange, Gap, json};
@@ -55,6 +56,7 @@ pub struct Incoming<H> {
 pub struct Reader {
     bounds: Bounds,
     parts: Assemblies,
+    streams: Connections,
     /// What time it is in a partition, by its messages.
     clocks: HashMap<i32, u64>,
     agents: Agents,
@@ -67,6 +69,7 @@ impl Reader {
         Self {
             bounds,
             parts: Assemblies::default(),
+            streams: Connections::default(),
             clocks: HashMap::new(),
             agents: Agents::default(),
         }
@@ -87,7 +90,11 @@ impl Reader {
             value,
         } = incoming;
         let fields = Fields::read(headers);
-        let clock_us = self.clock(partition, time_us.max(fields.time_us.unwrap_or(0)));
+        let told_us = match fields.format(&value) {
+            Ok(Format::TrafficStream) => traffic_stream::reader::time_of(&value),
+            _ => fields.time_us.unwrap_or(0),
+        };
+        let clock_us = self.clock(partition, time_us.max(told_us));
         let span = Span {
             partition,
             first: offset,
@@ -95,7 +102,21 @@ impl Reader {
         };
         match (fields.format(&value), fields.part()) {
             (Err(why), _) | (_, Err(why)) => self.unreadable(&fields, span, why, out),
-            (Ok(Format::TrafficStream), _) => {}
+            (Ok(Format::TrafficStream), _) => {
+                let record = traffic_stream::reader::Incoming {
+                    partition,
+                    offset,
+                    clock_us,
+                    value: &value,
+                    id: fields.id(),
+                    agent: (!fields.agent.is_empty()).then(|| self.agents.of(fields.agent)),
+                    begun: fields.begun,
+                    complete: fields.complete,
+                };
+                if let Err(why) = self.streams.push(&record, &self.bounds, out) {
+                    self.unreadable(&fields, span, why, out);
+                }
+            }
             (Ok(format), Ok(None)) => self.value(format, &fields, span, &value, out),
             (Ok(_), Ok(Some(part))) => {
                 let headers = fields.pack();
@@ -108,6 +129,7 @@ impl Reader {
         while let Some(given_up) = self.parts.expire(partition, clock_us, &self.bounds) {
             self.assembled(Some(given_up), out);
         }
+        self.streams.expire(partition, clock_us, &self.bounds, out);
     }
 
     /// The lowest offset of a partition that must be read again to tell what is not told yet. `None`: what was pushed
@@ -116,7 +138,10 @@ impl Reader {
     /// What may be committed is the least of this and of [`Span::first`] of everything told and not done.
     #[must_use]
     pub fn floor(&self, partition: i32) -> Option<i64> {
-        self.parts.floor(partition)
+        [self.parts.floor(partition), self.streams.floor(partition)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Tells what is not complete and will not be: nothing more comes from the partition.
@@ -124,12 +149,14 @@ impl Reader {
         while let Some(given_up) = self.parts.give_up(partition) {
             self.assembled(Some(given_up), out);
         }
+        self.streams.finish(partition, out);
         self.clocks.remove(&partition);
     }
 
     /// Forgets what is not complete: another reader has the partition now.
     pub fn forget(&mut self, partition: i32) {
         while self.parts.give_up(partition).is_some() {}
+        self.streams.finish(partition, &mut Vec::new());
         self.clocks.remove(&partition);
     }
 
@@ -203,7 +230,7 @@ impl Reader {
     fn source(&mut self, fields: &Fields<'_>, span: Span) -> Source {
         Source {
             span,
-            agent: self.agents.name(&String::from_utf8_lossy(fields.agent)),
+            agent: self.agents.of(fields.agent),
             begun: fields.begun,
             complete: fields.complete,
         }
@@ -373,6 +400,10 @@ struct Agents {
 }
 
 impl Agents {
+    fn of(&mut self, header: &[u8]) -> Arc<str> {
+        self.name(&String::from_utf8_lossy(header))
+    }
+
     fn name(&mut self, name: &str) -> Arc<str> {
         if *self.last != *name {
             self.last = Arc::from(name);

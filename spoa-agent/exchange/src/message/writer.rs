@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 
+use super::traffic_stream::writer::{Connections as Streams, Envelope};
 use super::{Format, Kind, Message, Origin, header, parts};
 use crate::record::{Content, Letter};
 use crate::{Body, Credentials, Exchange, Gap, Headers, Pair, Request, Response, json};
@@ -18,6 +19,43 @@ pub struct Options {
     pub bodies: bool,
     /// Which headers are masked, if they are not yet.
     pub credentials: Credentials,
+    /// [`Format::TrafficStream`]: a number that no other run of this agent has, for example the time at which it began. It
+    /// is in the ids of connections: a run that begins where an earlier one was killed must not continue its connections.
+    pub instance: u64,
+    /// [`Format::TrafficStream`]: which connections are kept open.
+    pub connections: Connections,
+}
+
+/// Which connections a writer of [`Format::TrafficStream`] keeps open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// How many, at most. Beyond that the one is closed that was idle for the longest time.
+    pub most: usize,
+    /// Microseconds, by the time of exchanges, after which an idle one is closed.
+    pub idle_us: u64,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            most: 16_384,
+            idle_us: 120_000_000,
+        }
+    }
+}
+
+/// How much of a value its messages carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carried {
+    /// All that the format is for.
+    Whole,
+    /// A traffic stream in which something is missing, and which says so: the request or the response is not whole, or is nothing
+    /// that HTTP/1.1 can say.
+    Cut,
+    /// A traffic stream of a request without an answer: there was none.
+    Unanswered,
+    /// There is no message: a traffic stream carries neither pairs, nor gaps, nor an answer without its request.
+    Nothing,
 }
 
 impl Default for Options {
@@ -26,6 +64,8 @@ impl Default for Options {
             max_bytes: 1_000_000,
             bodies: true,
             credentials: Credentials::default(),
+            instance: 0,
+            connections: Connections::default(),
         }
     }
 }
@@ -35,43 +75,64 @@ impl Default for Options {
 pub struct Writer {
     format: Format,
     options: Options,
+    streams: Streams,
 }
 
 impl Writer {
     /// A writer of one format.
     #[must_use]
     pub fn new(format: Format, options: Options) -> Self {
-        Self { format, options }
+        Self {
+            format,
+            options,
+            streams: Streams::default(),
+        }
     }
 
     /// Appends the messages of a held write that is told ahead of its exchange.
-    pub fn request(&mut self, origin: &Origin<'_>, request: &Request, out: &mut Vec<Message>) {
+    pub fn request(
+        &mut self,
+        origin: &Origin<'_>,
+        request: &Request,
+        out: &mut Vec<Message>,
+    ) -> Carried {
         let request = self.fit_request(request);
+        let about = (Some(&request.id), request.time_us);
         let mut value = Vec::with_capacity(request.body.content.len() + ROOM_FOR_HEADS);
         match self.format {
             Format::Json => json::write_begun(origin.begun, &request, self.json(), &mut value),
             Format::Protobuf => letter(origin, Content::Request(&request), &mut value),
-            Format::TrafficStream => return,
+            Format::TrafficStream => {
+                let envelope = self.envelope(Kind::Request, origin, about);
+                return self.streams.request(&request, &envelope, out);
+            }
         }
-        let about = (Some(&request.id), request.time_us);
-        self.finish(Kind::Request, origin, about, value, out);
+        self.finish(Kind::Request, origin, about, value, out)
     }
 
     /// Appends the messages of a complete exchange.
-    pub fn exchange(&mut self, origin: &Origin<'_>, exchange: &Exchange, out: &mut Vec<Message>) {
+    pub fn exchange(
+        &mut self,
+        origin: &Origin<'_>,
+        exchange: &Exchange,
+        out: &mut Vec<Message>,
+    ) -> Carried {
         let exchange = self.fit_exchange(exchange);
+        let about = (exchange.id(), exchange.time_us());
         let mut value = Vec::with_capacity(exchange.weight() + ROOM_FOR_HEADS);
         match self.format {
             Format::Json => json::write_line(&exchange, self.json(), &mut value),
             Format::Protobuf => letter(origin, Content::Exchange(&exchange), &mut value),
-            Format::TrafficStream => return,
+            Format::TrafficStream => {
+                let envelope = self.envelope(Kind::Exchange, origin, about);
+                return self.streams.exchange(&exchange, &envelope, out);
+            }
         }
-        let about = (exchange.id(), exchange.time_us());
-        self.finish(Kind::Exchange, origin, about, value, out);
+        self.finish(Kind::Exchange, origin, about, value, out)
     }
 
     /// Appends the messages of a pair.
-    pub fn pair(&mut self, origin: &Origin<'_>, pair: &Pair, out: &mut Vec<Message>) {
+    pub fn pair(&mut self, origin: &Origin<'_>, pair: &Pair, out: &mut Vec<Message>) -> Carried {
         let pair = self.fit_pair(pair);
         let mut value = Vec::new();
         match self.format {
@@ -80,21 +141,21 @@ impl Writer {
                 json::write_pair(&pair, name, self.json(), &mut value);
             }
             Format::Protobuf => letter(origin, Content::Pair(&pair), &mut value),
-            Format::TrafficStream => return,
+            Format::TrafficStream => return Carried::Nothing,
         }
         let about = (Some(pair.id()), pair.request.time_us);
-        self.finish(Kind::Pair, origin, about, value, out);
+        self.finish(Kind::Pair, origin, about, value, out)
     }
 
     /// Appends the messages of a gap.
-    pub fn gap(&mut self, origin: &Origin<'_>, gap: &Gap, out: &mut Vec<Message>) {
+    pub fn gap(&mut self, origin: &Origin<'_>, gap: &Gap, out: &mut Vec<Message>) -> Carried {
         let mut value = Vec::new();
         match self.format {
             Format::Json => json::write_gap(gap, origin.begun, &mut value),
             Format::Protobuf => letter(origin, Content::Gap(gap), &mut value),
-            Format::TrafficStream => return,
+            Format::TrafficStream => return Carried::Nothing,
         }
-        self.finish(Kind::Gap, origin, (None, gap.from_us), value, out);
+        self.finish(Kind::Gap, origin, (None, gap.from_us), value, out)
     }
 
     const fn json(&self) -> json::Options {
@@ -110,13 +171,38 @@ impl Writer {
         about: (Option<&Bytes>, u64),
         mut value: Vec<u8>,
         out: &mut Vec<Message>,
-    ) {
+    ) -> Carried {
         if self.format == Format::Json {
             // The newline belongs to the log.
             value.pop();
         }
         let headers = headers(self.format, kind, origin, about);
         parts::split(value.into(), headers, self.options.max_bytes, out);
+        Carried::Whole
+    }
+
+    fn envelope<'a>(
+        &self,
+        kind: Kind,
+        origin: &Origin<'a>,
+        about: (Option<&Bytes>, u64),
+    ) -> Envelope<'a> {
+        let headers = headers(self.format, kind, origin, about);
+        let closing = headers
+            .iter()
+            .filter(|(name, _)| matches!(*name, header::SCHEMA | header::TIME | header::AGENT))
+            .cloned()
+            .chain([(header::KIND, Kind::Close.as_str().into())])
+            .collect();
+        Envelope {
+            node: origin.agent,
+            begun: origin.begun,
+            instance: self.options.instance,
+            room: parts::room(&headers, self.options.max_bytes).max(LEAST_RECORD),
+            headers,
+            closing,
+            limits: self.options.connections,
+        }
     }
 
     /// Without what must not or shall not become a message.
@@ -242,3 +328,6 @@ pub(super) fn headers(
 
 /// Most heads and field names fit into this.
 const ROOM_FOR_HEADS: usize = 2_048;
+
+/// The fewest bytes that a record of a traffic stream has room for, whatever the limit.
+const LEAST_RECORD: usize = 512;
