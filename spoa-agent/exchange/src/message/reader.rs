@@ -91,7 +91,7 @@ impl Reader {
         } = incoming;
         let fields = Fields::read(headers);
         let told_us = match fields.format(&value) {
-            Ok(Format::TrafficStream) => traffic_stream::reader::time_of(&value),
+            Ok(Format::TrafficStream) => traffic_stream::observation::time_of(&value),
             _ => fields.time_us.unwrap_or(0),
         };
         let clock_us = self.clock(partition, time_us.max(told_us));

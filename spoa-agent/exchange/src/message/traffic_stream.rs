@@ -4,7 +4,9 @@
 //! version of HTTP the client spoke. [`reader`] finds the exchanges in the bytes of connections, ours or a proxy's. [`wire`] is the
 //! code that prost generates from the same file; tests hold the hand-written code against it.
 
-pub(super) mod http;
+mod connection;
+mod http;
+pub(super) mod observation;
 pub(super) mod reader;
 #[rustfmt::skip]
 #[allow(
