@@ -30,11 +30,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambiguous::AmbiguousList;
 use crate::capture::Capture;
-use crate::config::{self, AckLevel, Begin, Config, Ids, PairsTo, ResolveBy, WhenFull};
+use crate::config::{self, AckLevel, Begin, Config, Hold, Ids, PairsTo, ResolveBy, WhenFull};
 use crate::dead_letter::DeadLetters;
 use crate::follower::{Follower, Until, Watched};
 use crate::line_log::Rotation;
 use crate::mirror::{Keeping, Mirror, Results};
+use crate::offload::client::Client;
+use crate::offload::stream::Stream;
+use crate::offload::topic::Topic;
+use crate::offload::{self, Offload};
 use crate::pair_log::{self, Keep, PairLog, Pairs};
 use crate::reload::{self, Reload};
 use crate::server::{Ability, Limits, Listener, Server, ability};
@@ -170,6 +174,22 @@ impl Agent {
         if let Some(log) = pair_log(config, &journal, &metrics, &until, &mut watched)? {
             followers.push(thread("pair-log", move |runtime| log.run(runtime))?);
         }
+        let mut offloads = Vec::new();
+        for name in [Name::Kafka, Name::KafkaPairs] {
+            let offload = offload(
+                name,
+                config,
+                &journal,
+                &metrics,
+                &until,
+                &mask,
+                &mut watched,
+            )?;
+            if let Some(offload) = offload {
+                offloads.push((name, offload.standing()));
+                followers.push(thread(name.as_str(), move |runtime| offload.run(runtime))?);
+            }
+        }
         let mut ambiguity = None;
         if let Some(mirror) = mirror(config, &reload, &journal, &metrics, &until, &mut watched)? {
             Metrics::observe_shadow(&mut registry, mirror.counters());
@@ -199,8 +219,15 @@ impl Agent {
         let sources = Sources {
             registry: Arc::new(registry),
             readiness: Arc::new(move || obstacles(&ability.borrow())),
+            notes: Arc::new(notes(&offloads)),
             ambiguous: Arc::new(ambiguous_lines(ambiguity.clone())),
-            ledger: Arc::new(ledger(metrics.clone(), journal.clone(), watched, ambiguity)),
+            ledger: Arc::new(ledger(
+                metrics.clone(),
+                journal.clone(),
+                watched,
+                ambiguity,
+                offloads,
+            )),
         };
         start_admin(config, sources, &admin_off).await?;
         listen(config, &server)?;
@@ -340,10 +367,14 @@ fn follower(
     let pairing = PairingOptions {
         deadline: config.pairing.deadline,
         max_open_bytes: config.pairing.max_bytes,
-        announce: name == Name::Shadow,
+        announce: match name {
+            Name::Shadow => true,
+            Name::Kafka => config.capture.hold == Hold::Kafka,
+            Name::TrafficLog | Name::PairLog | Name::KafkaPairs => false,
+        },
         want: match name {
-            Name::PairLog => Want::Pairs,
-            Name::Shadow | Name::TrafficLog => Want::Exchanges,
+            Name::PairLog | Name::KafkaPairs => Want::Pairs,
+            Name::Shadow | Name::TrafficLog | Name::Kafka => Want::Exchanges,
         },
         ..PairingOptions::default()
     };
@@ -429,6 +460,48 @@ fn pair_log(
     Ok(Some(PairLog::open(
         title, follower, output, rotation, content, metrics,
     )?))
+}
+
+fn offload(
+    name: Name,
+    config: &Config,
+    journal: &Journal,
+    metrics: &Metrics,
+    until: &watch::Receiver<Until>,
+    mask: &Credentials,
+    watched: &mut Vec<Watched>,
+) -> anyhow::Result<Option<Offload>> {
+    let written = &config.kafka;
+    let (topic, counts) = match name {
+        Name::KafkaPairs => (written.pairs_topic.clone(), &metrics.kafka_pairs),
+        _ => (Some(written.topic.clone()), &metrics.kafka),
+    };
+    let Some(topic) = topic.filter(|_| !written.brokers.is_empty()) else {
+        return Ok(None);
+    };
+    let client = Client::new(written)?;
+    let begin = Start::Oldest;
+    let follower = follower(name, begin, config, journal, metrics, until, watched)?;
+    let number = |count: usize| i32::try_from(count).ok().filter(|count| *count > 0);
+    let topic = Topic {
+        name: topic,
+        create: written.create_topics,
+        partitions: number(written.partitions),
+        replication: number(written.replication),
+    };
+    let bounds = offload::Bounds {
+        in_flight_bytes: written.max_in_flight_bytes,
+        message_bytes: written.message_max_bytes,
+    };
+    let stream = Stream::new(written, mask);
+    Ok(Some(Offload::new(
+        follower,
+        client,
+        topic,
+        stream,
+        bounds,
+        counts.clone(),
+    )))
 }
 
 fn mirror(
@@ -596,6 +669,18 @@ fn obstacles(ability: &Ability) -> Vec<String> {
     }
 }
 
+/// What an operator should know of an agent that captures all the same.
+fn notes(offloads: &[(Name, Arc<offload::Standing>)]) -> impl Fn() -> Vec<String> + use<> {
+    let standings: Vec<_> = offloads
+        .iter()
+        .map(|(_, standing)| Arc::clone(standing))
+        .collect();
+    move || {
+        let notes = standings.iter();
+        notes.filter_map(|standing| standing.note()).collect()
+    }
+}
+
 /// What may differ on the shadow, and what is done about it.
 #[derive(Clone)]
 struct Ambiguity {
@@ -631,6 +716,7 @@ fn ledger(
     journal: Journal,
     watched: Vec<Watched>,
     ambiguity: Option<Ambiguity>,
+    offloads: Vec<(Name, Arc<offload::Standing>)>,
 ) -> impl Fn() -> Value {
     move || {
         let capture = &metrics.capture;
@@ -668,6 +754,10 @@ fn ledger(
                 "written": metrics.dead_letters.written.get(),
                 "lost": by_reason(&metrics.dead_letters.lost),
             },
+            "kafka": offloads
+                .iter()
+                .map(|(name, standing)| (name.as_str().to_owned(), standing.to_json()))
+                .collect::<serde_json::Map<_, _>>(),
             "ambiguous": ambiguity.as_ref().map(|ambiguity| ambiguity.to_json(&metrics)),
         })
     }

@@ -24,6 +24,7 @@ mod reader;
 pub mod traffic_stream;
 mod writer;
 
+pub use parts::split_again;
 pub use reader::{Bounds, Incoming, Reader};
 pub use writer::{Carried, Connections, Options, Writer};
 

@@ -512,6 +512,10 @@ const FIXED: &[(&str, &str)] = &[
         "without it messages could come twice and in another order",
     ),
     (
+        "enable.gapless.guarantee",
+        "without it a message could be overtaken by a later one",
+    ),
+    (
         "message.timeout.ms",
         "no exchange is given up because Kafka is away; the journal keeps it",
     ),

@@ -251,9 +251,21 @@ impl Follower {
     /// Waits until there is more to read, at most `longest`; when something came, `pause` longer, so
     /// that a busy journal wakes the follower for many records at a time.
     pub fn wait(&self, runtime: &Handle, longest: Duration, pause: Duration) {
+        self.wait_or(runtime, longest, pause, std::future::pending());
+    }
+
+    /// The same, but no longer than until `other` happens.
+    pub fn wait_or(
+        &self,
+        runtime: &Handle,
+        longest: Duration,
+        pause: Duration,
+        other: impl Future<Output = ()>,
+    ) {
         let mut until = self.until.clone();
         runtime.block_on(async {
             tokio::select! {
+                () = other => {}
                 more = self.reader.more(&self.journal) => {
                     // A closed journal will not have more; its end is somebody else's news.
                     tokio::time::sleep(if more.is_ok() { pause } else { longest }).await;
@@ -268,6 +280,12 @@ impl Follower {
     #[must_use]
     pub fn low(&self) -> Position {
         self.reader.low().position
+    }
+
+    /// Where the next record is read: what was read last ends there at the latest.
+    #[must_use]
+    pub fn place(&self) -> Position {
+        self.reader.place().position
     }
 
     /// Exchanges read and not done.

@@ -36,6 +36,8 @@ use crate::telemetry::throttle::Throttle;
 const CLIENT_ID: &str = "spoa-agent";
 /// Java's partitioner: other programs that write to the topic choose the same partition for a key.
 const PARTITIONER: &str = "murmur2_random";
+/// We know that this property is "experimental": it has been the same since 2018, and is tested here.
+const EXPECTED_WARNING: &str = "property enable.gapless.guarantee is experimental";
 /// A secret is one line; in bytes.
 const SECRET_LIMIT: u64 = 64 << 10;
 
@@ -182,6 +184,8 @@ fn producer_properties(kafka: &Kafka) -> Vec<(&'static str, String)> {
     let kilobytes = (kafka.max_in_flight_bytes >> 9).max(1).to_string();
     vec![
         ("enable.idempotence", "true".to_owned()),
+        // A message that comes back ends the producer, before a later one overtakes it.
+        ("enable.gapless.guarantee", "true".to_owned()),
         ("acks", "all".to_owned()),
         ("message.timeout.ms", "0".to_owned()),
         ("compression.type", kafka.compression.word().to_owned()),
@@ -250,6 +254,8 @@ pub struct Context {
 #[derive(Default)]
 struct Shared {
     trouble: Mutex<Option<String>>,
+    /// What was said of one broker.
+    last: Mutex<String>,
     lines: Throttle,
     errors: Throttle,
 }
@@ -277,7 +283,8 @@ impl Context {
         }
     }
 
-    fn remember(&self, said: String) {
+    /// Something is wrong until [`Context::recovered`].
+    pub fn remember(&self, said: String) {
         *self.shared.trouble.lock() = Some(said);
     }
 }
@@ -286,6 +293,9 @@ impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if line.contains(EXPECTED_WARNING) {
+            return;
+        }
         match level {
             RDKafkaLogLevel::Debug => {
                 tracing::debug!(target: "librdkafka", facility, "{line}");
@@ -307,12 +317,19 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
-        // It goes with an error of each broker, which says more.
-        if code == Some(RDKafkaErrorCode::AllBrokersDown) && self.trouble().is_some() {
-            return;
+        match code {
+            // One of several may be away without harm; what it says explains it when all are.
+            Some(Code::BrokerTransportFailure | Code::Resolve) => {
+                *self.shared.last.lock() = reason.to_owned();
+            }
+            Some(Code::AllBrokersDown) => {
+                let last = self.shared.last.lock().clone();
+                self.remember(format!("no broker is reached; the last one: {last}"));
+            }
+            _ => self.remember(reason.to_owned()),
         }
-        self.remember(reason.to_owned());
         if let Some(suppressed) = self.shared.errors.admit() {
             tracing::warn!(?code, suppressed, "kafka: {reason}");
         }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/metrics` | every metric, as OpenMetrics text |
 //! | `/healthz` | 200 while the process serves |
-//! | `/readyz` | 200 when the agent can capture, else 503; JSON with the reasons |
+//! | `/readyz` | 200 when the agent can capture, else 503; JSON with the reasons, and notes of what is wrong beside that, such as a Kafka that is away |
 //! | `/ledger` | the account of every follower, as JSON |
 //! | `/ambiguous` | what may differ on the shadow, a line of JSON each; with `?all` also what was settled |
 //!
@@ -62,6 +62,18 @@ pub trait ReadinessSource: Send + Sync + 'static {
     fn obstacles(&self) -> Vec<String>;
 }
 
+/// What an operator should know, though it is no obstacle.
+pub trait NoteSource: Send + Sync + 'static {
+    /// One line each. Called for each request, so it must not wait.
+    fn notes(&self) -> Vec<String>;
+}
+
+impl<F: Fn() -> Vec<String> + Send + Sync + 'static> NoteSource for F {
+    fn notes(&self) -> Vec<String> {
+        self()
+    }
+}
+
 /// The account of every follower.
 pub trait LedgerSource: Send + Sync + 'static {
     /// The account as JSON. Called for each request, so it must not wait.
@@ -102,6 +114,8 @@ pub struct Sources {
     pub registry: Arc<Registry>,
     /// What `/readyz` says.
     pub readiness: Arc<dyn ReadinessSource>,
+    /// What `/readyz` says besides: what is wrong around an agent that is ready all the same.
+    pub notes: Arc<dyn NoteSource>,
     /// What `/ledger` says.
     pub ledger: Arc<dyn LedgerSource>,
     /// What `/ambiguous` says.
@@ -227,7 +241,7 @@ fn respond<B>(request: &Request<B>, sources: &Sources) -> Response<Full<Bytes>> 
     match request.uri().path() {
         "/metrics" => metrics(&sources.registry),
         "/healthz" => answer(StatusCode::OK, TEXT, "ok\n"),
-        "/readyz" => readiness(sources.readiness.obstacles()),
+        "/readyz" => readiness(&sources.readiness.obstacles(), &sources.notes.notes()),
         "/ledger" => answer(
             StatusCode::OK,
             JSON,
@@ -257,14 +271,14 @@ fn metrics(registry: &Registry) -> Response<Full<Bytes>> {
     }
 }
 
-fn readiness(obstacles: Vec<String>) -> Response<Full<Bytes>> {
+fn readiness(obstacles: &[String], notes: &[String]) -> Response<Full<Bytes>> {
     let is_ready = obstacles.is_empty();
     let status = if is_ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = json!({ "ready": is_ready, "reasons": obstacles });
+    let body = json!({ "ready": is_ready, "reasons": obstacles, "notes": notes });
     answer(status, JSON, format!("{body}\n"))
 }
 
@@ -322,6 +336,7 @@ mod tests {
             let sources = Sources {
                 registry: Arc::new(registry),
                 readiness: Arc::new(obstacles),
+                notes: Arc::new(|| vec!["kafka is away".to_owned()]),
                 ledger: Arc::new(|| json!({ "shadow": { "read": 3 } })),
                 ambiguous: Arc::new(|all| match all {
                     true => Ok(b"{}\n{}\n".to_vec()),

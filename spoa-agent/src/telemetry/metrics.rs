@@ -19,6 +19,7 @@ use journal::{CursorLag, Health, Journal};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
@@ -59,6 +60,10 @@ pub struct Metrics {
     pub traffic_log: LineLogMetrics,
     /// Lines of the pair log.
     pub pair_log: LineLogMetrics,
+    /// Messages of exchanges to Kafka.
+    pub kafka: OffloadMetrics,
+    /// Messages of pairs to Kafka.
+    pub kafka_pairs: OffloadMetrics,
     /// Pairs on their way into the journal.
     pub pairs: PairMetrics,
     /// What was given up, on its way into the dead-letter file.
@@ -84,6 +89,8 @@ impl Metrics {
             shadow: ShadowMetrics::register(registry),
             traffic_log: LineLogMetrics::register("traffic_log", registry),
             pair_log: LineLogMetrics::register("pair_log", registry),
+            kafka: OffloadMetrics::register("kafka", registry),
+            kafka_pairs: OffloadMetrics::register("kafka_pairs", registry),
             pairs: PairMetrics::register(registry),
             dead_letters: DeadLetterMetrics::register(registry),
             ambiguous: AmbiguousMetrics::register(registry),
@@ -262,6 +269,10 @@ labels! {
         TrafficLog = "traffic_log",
         /// The one that writes the pair log. What it counts as exchanges are pairs.
         PairLog = "pair_log",
+        /// The one that writes exchanges to Kafka.
+        Kafka = "kafka",
+        /// The one that writes pairs to Kafka. What it counts as exchanges are pairs.
+        KafkaPairs = "kafka_pairs",
     }
 
     /// Why a follower passed an exchange over.
@@ -304,6 +315,8 @@ labels! {
         Poison = "poison",
         /// The record is no half.
         Undecodable = "undecodable",
+        /// A broker refuses its size, even in the smallest parts.
+        TooLarge = "too_large",
         /// Any other.
         Other = "other",
     }
@@ -357,6 +370,24 @@ labels! {
         /// 500 to 599.
         ServerError = "5xx",
         /// Any other number.
+        Other = "other",
+    }
+
+    /// What came between a message and its delivery.
+    KafkaFault as "fault" {
+        /// No broker answers.
+        Unreachable = "unreachable",
+        /// The brokers do not let the agent in, or not do what it wants to do.
+        Refused = "refused",
+        /// The topic is not there.
+        Topic = "topic",
+        /// A message is larger than the topic takes.
+        Size = "size",
+        /// The producer lost its place in a partition and was replaced.
+        Sequence = "sequence",
+        /// The producer's queue was full for a moment.
+        QueueFull = "queue_full",
+        /// Any other.
         Other = "other",
     }
 
@@ -1282,6 +1313,104 @@ impl LineLogMetrics {
             metrics.write_errors.clone(),
         );
         registry.register("rotations", "New files begun", metrics.rotations.clone());
+        metrics
+    }
+}
+
+/// Messages to a topic of Kafka: sent = acknowledged + failed + in flight.
+#[derive(Debug, Clone)]
+pub struct OffloadMetrics {
+    /// Messages handed to the producer.
+    pub sent: Counter,
+    /// Messages that the brokers acknowledged.
+    pub acknowledged: Counter,
+    /// Bytes of these: keys, headers and values, before they are compressed.
+    pub acknowledged_bytes: Counter,
+    /// Messages that came back; they are sent again.
+    pub failed: Counter,
+    /// What went wrong.
+    pub faults: Counts<KafkaFault>,
+    /// Producers made after the first one.
+    pub renewals: Counter,
+    /// Messages on their way.
+    pub in_flight: Gauge,
+    /// Bytes of these.
+    pub in_flight_bytes: Gauge,
+    /// 1 while messages are taken, 0 while Kafka is away or refuses them.
+    pub up: Gauge,
+    /// From handing a message to the producer to its acknowledgement.
+    pub latency: DurationHistogram,
+}
+
+impl OffloadMetrics {
+    /// `name` is the name of the follower.
+    fn register(name: &str, registry: &mut Registry) -> Self {
+        let metrics = Self {
+            sent: Counter::default(),
+            acknowledged: Counter::default(),
+            acknowledged_bytes: Counter::default(),
+            failed: Counter::default(),
+            faults: Counts::default(),
+            renewals: Counter::default(),
+            in_flight: Gauge::default(),
+            in_flight_bytes: Gauge::default(),
+            up: Gauge::default(),
+            latency: DurationHistogram::new(BOUNDS),
+        };
+        let registry = registry.sub_registry_with_prefix(name);
+        registry.register(
+            "sent",
+            "Messages handed to the producer",
+            metrics.sent.clone(),
+        );
+        registry.register(
+            "acknowledged",
+            "Messages that the brokers acknowledged",
+            metrics.acknowledged.clone(),
+        );
+        registry.register_with_unit(
+            "acknowledged",
+            "Bytes of keys, headers and values that the brokers acknowledged, before compression",
+            Unit::Bytes,
+            metrics.acknowledged_bytes.clone(),
+        );
+        registry.register(
+            "failed",
+            "Messages that came back and are sent again",
+            metrics.failed.clone(),
+        );
+        registry.register(
+            "faults",
+            "What came between messages and their delivery",
+            metrics.faults.clone(),
+        );
+        registry.register(
+            "renewals",
+            "Producers made after the first one",
+            metrics.renewals.clone(),
+        );
+        registry.register(
+            "messages_in_flight",
+            "Messages on their way",
+            metrics.in_flight.clone(),
+        );
+        registry.register_with_unit(
+            "messages_in_flight",
+            "Bytes of messages on their way",
+            Unit::Bytes,
+            metrics.in_flight_bytes.clone(),
+        );
+        registry.register(
+            "up",
+            "1 while messages are taken, 0 while Kafka is away or refuses them",
+            metrics.up.clone(),
+        );
+        registry.register_with_unit(
+            "latency",
+            "From handing a message to the producer to its acknowledgement",
+            Unit::Seconds,
+            metrics.latency.clone(),
+        );
         metrics
     }
 }

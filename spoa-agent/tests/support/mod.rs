@@ -20,6 +20,7 @@ pub(crate) mod http;
 pub(crate) mod installed;
 pub(crate) mod journal;
 pub(crate) mod load;
+pub(crate) mod mock_kafka;
 pub(crate) mod origin;
 pub(crate) mod workload;
 

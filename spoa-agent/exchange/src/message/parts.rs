@@ -44,6 +44,28 @@ pub(super) fn split(
     }
 }
 
+/// The messages of one value, split again: a broker takes less than was thought.
+///
+/// Those of [`Format::TrafficStream`](super::Format::TrafficStream) are no pieces of one value, and stay as they are.
+pub fn split_again(messages: Vec<Message>, max_bytes: usize) -> Vec<Message> {
+    let Some(first) = messages.first() else {
+        return messages;
+    };
+    if first.key.is_some() {
+        return messages;
+    }
+    let is_of_part = |name: &&str| [header::PART, header::WHOLE].contains(name);
+    let headers = first.headers.iter();
+    let headers = headers.filter(|(name, _)| !is_of_part(&name)).cloned().collect();
+    let value = match messages.as_slice() {
+        [only] => only.value.clone(),
+        parts => parts.iter().flat_map(|part| part.value.iter().copied()).collect(),
+    };
+    let mut out = Vec::new();
+    split(value, headers, max_bytes, &mut out);
+    out
+}
+
 /// Where part `number` of `total` ends.
 fn boundary(length: usize, number: usize, total: usize) -> usize {
     let place = length as u128 * number as u128 / (total as u128).max(1);

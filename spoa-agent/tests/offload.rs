@@ -1,0 +1,391 @@
+//! The offload to Kafka: everything captured is in the topic, whatever Kafka does. Against librdkafka's mock of a
+//! cluster, with the agent as a process.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use exchange::message::Told;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use spop_codec::Value;
+
+use support::agent::Setup;
+use support::fake_haproxy::{FakeHaproxy, Message, ack, notify, request, response};
+use support::mock_kafka::{MockKafka, TOPIC};
+use support::{Agent, assert_ledger_balances, wait_until};
+
+fn setup(kafka: &MockKafka) -> Setup {
+    Agent::setup()
+        .set("kafka.brokers", kafka.brokers())
+        .set("kafka.linger", "2ms")
+        .set("kafka.agent", "here")
+}
+
+/// The id of an exchange.
+fn id(number: u64) -> String {
+    format!("id-{number:05}")
+}
+
+/// Captures exchanges with these numbers. Each client connection has ten of them.
+fn capture(agent: &Agent, numbers: Range<u64>) {
+    capture_with(agent, numbers, |message| message);
+}
+
+fn capture_with(agent: &Agent, numbers: Range<u64>, change: impl Fn(Message) -> Message) {
+    let mut haproxy = FakeHaproxy::connected(agent);
+    for number in numbers {
+        let port = i64::try_from(40_000 + number / 10).unwrap();
+        let half = change(request(&id(number)).with("cport", Value::Int64(port)));
+        haproxy.sends(&notify(number + 1, 1, &[half]));
+        haproxy.expects(ack(number + 1, 1));
+        haproxy.sends(&notify(number + 1, 2, &[response(&id(number))]));
+        haproxy.expects(ack(number + 1, 2));
+    }
+}
+
+/// The follower's account.
+fn account(agent: &Agent) -> serde_json::Value {
+    agent.ledger()["followers"]["kafka"].clone()
+}
+
+/// Every exchange is in the topic, none was lost on the way, and the account balances. Returns how many are there
+/// more than once.
+fn assert_all_delivered(agent: &Agent, kafka: &MockKafka, numbers: Range<u64>) -> usize {
+    agent.wait_until_followers_caught_up();
+    assert_ledger_balances(agent);
+    let account = account(agent);
+    let count = numbers.end - numbers.start;
+    assert_eq!(account["exchanges"]["delivered"], count, "{account:#}");
+    let found = kafka.exchanges();
+    let expected: Vec<String> = numbers.map(id).collect();
+    let ids: Vec<&String> = found.keys().collect();
+    assert_eq!(ids, expected.iter().collect::<Vec<_>>());
+    found.values().filter(|times| **times > 1).count()
+}
+
+/// One key is in one partition, and its exchanges come for the first time in the order of their numbers.
+fn assert_order_is_kept(kafka: &MockKafka) {
+    let mut last: BTreeMap<String, (i32, BTreeSet<String>)> = BTreeMap::new();
+    for stored in kafka.stored(TOPIC) {
+        let id = stored.headers["id"].clone();
+        let (partition, seen) = last
+            .entry(stored.key)
+            .or_insert_with(|| (stored.partition, BTreeSet::new()));
+        assert_eq!(*partition, stored.partition, "one key, one partition");
+        if let Some(before) = seen.last() {
+            assert!(id > *before || seen.contains(&id), "{id} after {before}");
+        }
+        seen.insert(id);
+    }
+    assert!(!last.is_empty());
+}
+
+fn trouble(agent: &Agent) -> String {
+    agent.ledger()["kafka"]["kafka"]["trouble"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[test]
+fn every_exchange_is_a_message_with_its_headers_and_key() {
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka).start();
+    capture(&agent, 0..200);
+    assert_eq!(assert_all_delivered(&agent, &kafka, 0..200), 0);
+    assert_order_is_kept(&kafka);
+    let stored = kafka.stored(TOPIC);
+    let first = stored
+        .iter()
+        .find(|stored| stored.headers["id"] == id(0))
+        .unwrap();
+    assert_eq!(first.key, "10.0.0.1:40000");
+    assert_eq!(first.headers["kind"], "exchange");
+    assert_eq!(first.headers["agent"], "here");
+    assert!(first.headers["schema"].starts_with("spoa-agent.exchange."));
+    let number = |name: &str| first.headers[name].parse::<u64>().unwrap();
+    assert!(number("begun") < number("complete"));
+    assert!(agent.metric("spoa_agent_kafka_acknowledged_total") >= 200.0);
+    assert_eq!(agent.metric("spoa_agent_kafka_messages_in_flight"), 0.0);
+    assert_eq!(agent.metric("spoa_agent_kafka_up"), 1.0);
+}
+
+#[test]
+fn requests_that_fail_are_repeated_until_they_succeed() {
+    use RDKafkaRespErr as Error;
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka).start();
+    capture(&agent, 0..20);
+    agent.wait_until_followers_caught_up();
+    kafka.cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[
+            Error::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+            Error::RD_KAFKA_RESP_ERR__TRANSPORT,
+            Error::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            Error::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+            Error::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+            Error::RD_KAFKA_RESP_ERR__TRANSPORT,
+        ],
+    );
+    capture(&agent, 20..200);
+    assert_all_delivered(&agent, &kafka, 0..200);
+    assert_order_is_kept(&kafka);
+}
+
+#[test]
+fn errors_that_end_a_producer_end_nothing_else() {
+    use RDKafkaRespErr as Error;
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka).start();
+    capture(&agent, 0..20);
+    agent.wait_until_followers_caught_up();
+    for (round, error) in (1..).zip([
+        Error::RD_KAFKA_RESP_ERR_INVALID_RECORD,
+        Error::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        Error::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+        Error::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
+    ]) {
+        kafka
+            .cluster
+            .request_errors(RDKafkaApiKey::Produce, &[error]);
+        capture(&agent, round * 20..(round + 1) * 20);
+        agent.wait_until_followers_caught_up();
+    }
+    assert_all_delivered(&agent, &kafka, 0..100);
+    assert_order_is_kept(&kafka);
+    assert!(agent.metric("spoa_agent_kafka_renewals_total") >= 1.0);
+}
+
+#[test]
+fn slow_brokers_delay_messages_and_lose_none() {
+    let kafka = MockKafka::start();
+    let slow = Duration::from_millis(300);
+    kafka.cluster.broker_round_trip_time(-1, slow).unwrap();
+    let agent = setup(&kafka).start();
+    capture(&agent, 0..100);
+    assert_eq!(assert_all_delivered(&agent, &kafka, 0..100), 0);
+    assert_order_is_kept(&kafka);
+}
+
+#[test]
+fn the_agent_starts_without_kafka_and_captures_while_it_is_away() {
+    let kafka = MockKafka::start();
+    kafka.cluster.broker_down(-1).unwrap();
+    let agent = setup(&kafka).start();
+    capture(&agent, 0..100);
+    wait_until("the trouble is told", || match trouble(&agent).as_str() {
+        "" => Err("nothing".to_owned()),
+        _ => Ok(()),
+    });
+    let (status, ready) = agent.admin("/readyz");
+    assert_eq!(
+        status, 200,
+        "a Kafka that is away is no reason to stop capturing"
+    );
+    assert!(
+        ready.contains("the journal keeps what it misses"),
+        "{ready}"
+    );
+    assert_eq!(account(&agent)["exchanges"]["delivered"], 0);
+    kafka.cluster.broker_up(-1).unwrap();
+    assert_all_delivered(&agent, &kafka, 0..100);
+    assert_eq!(trouble(&agent), "");
+    assert!(!agent.admin("/readyz").1.contains("kafka"));
+}
+
+#[test]
+fn brokers_that_go_and_come_back_get_what_they_missed() {
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka).start();
+    capture(&agent, 0..100);
+    for broker in 1..=3 {
+        kafka.cluster.broker_down(broker).unwrap();
+    }
+    capture(&agent, 100..300);
+    for broker in 1..=3 {
+        kafka.cluster.broker_up(broker).unwrap();
+    }
+    capture(&agent, 300..400);
+    assert_all_delivered(&agent, &kafka, 0..400);
+    assert_order_is_kept(&kafka);
+}
+
+#[test]
+fn a_leader_that_moves_is_followed() {
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka).start();
+    for round in 0..6_u64 {
+        let leader = i32::try_from(round % 3 + 1).unwrap();
+        for partition in 0..4 {
+            let moved = kafka
+                .cluster
+                .partition_leader(TOPIC, partition, Some(leader));
+            moved.unwrap();
+        }
+        capture(&agent, round * 50..(round + 1) * 50);
+    }
+    assert_all_delivered(&agent, &kafka, 0..300);
+    assert_order_is_kept(&kafka);
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_told_and_waited_for() {
+    let kafka = MockKafka::empty();
+    let agent = setup(&kafka).set("kafka.create_topics", false).start();
+    capture(&agent, 0..50);
+    wait_until("the missing topic is told", || {
+        match trouble(&agent).contains("kafka.create_topics = true") {
+            true => Ok(()),
+            false => Err(trouble(&agent)),
+        }
+    });
+    assert!(
+        agent
+            .admin("/readyz")
+            .1
+            .contains("the topic captured-traffic is not there")
+    );
+    kafka.make(TOPIC);
+    assert_all_delivered(&agent, &kafka, 0..50);
+}
+
+#[test]
+fn an_exchange_larger_than_a_message_is_in_parts_and_reads_back_whole() {
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka)
+        .set("kafka.message_max_bytes", "16KiB")
+        .start();
+    let mut haproxy = FakeHaproxy::connected_with(&agent, 500_000);
+    let body: Vec<u8> = (0..300_000_u32)
+        .map(|n| (n % 251).to_le_bytes()[0])
+        .collect();
+    haproxy.sends(&notify(1, 1, &[request(&id(0)).body(&body)]));
+    haproxy.expects(ack(1, 1));
+    haproxy.sends(&notify(1, 2, &[response(&id(0)).body(&body)]));
+    haproxy.expects(ack(1, 2));
+    assert_all_delivered(&agent, &kafka, 0..1);
+    let stored = kafka.stored(TOPIC);
+    assert!(stored.len() > 30, "{}", stored.len());
+    assert!(stored.iter().all(|part| part.value.len() <= 16 << 10));
+    let told = kafka.told(TOPIC);
+    let [Told::Exchange { exchange, .. }] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(exchange.request.as_ref().unwrap().body.content, body);
+    assert_eq!(exchange.response.as_ref().unwrap().body.content, body);
+}
+
+#[test]
+fn what_a_broker_finds_too_large_goes_again_in_smaller_parts() {
+    use RDKafkaRespErr as Error;
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka).start();
+    let too_large = [Error::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 3];
+    kafka
+        .cluster
+        .request_errors(RDKafkaApiKey::Produce, &too_large);
+    let body = vec![b'x'; 10_000];
+    capture_with(&agent, 0..50, |message| message.body(&body));
+    assert_all_delivered(&agent, &kafka, 0..50);
+    assert_order_is_kept(&kafka);
+    assert!(agent.log_lines("the topic takes smaller messages") >= 1);
+}
+
+#[test]
+fn what_is_refused_in_the_smallest_parts_is_lost_counted_and_logged() {
+    use RDKafkaRespErr as Error;
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka)
+        .set("kafka.message_max_bytes", "16KiB")
+        .start();
+    let too_large = [Error::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE];
+    capture(&agent, 0..1);
+    agent.wait_until_followers_caught_up();
+    kafka
+        .cluster
+        .request_errors(RDKafkaApiKey::Produce, &too_large);
+    capture(&agent, 1..2);
+    agent.wait_until_followers_caught_up();
+    capture(&agent, 2..10);
+    agent.wait_until_followers_caught_up();
+    assert_ledger_balances(&agent);
+    let exchanges = account(&agent)["exchanges"].clone();
+    assert_eq!(exchanges["delivered"], 9, "{exchanges}");
+    assert_eq!(exchanges["dropped"]["too_large"], 1, "{exchanges}");
+    assert_eq!(agent.log_lines("lost: the brokers refuse its size"), 1);
+}
+
+#[test]
+fn a_follower_whose_memory_is_full_reads_no_further_and_goes_on() {
+    let kafka = MockKafka::start();
+    let slow = Duration::from_millis(100);
+    kafka.cluster.broker_round_trip_time(-1, slow).unwrap();
+    let agent = setup(&kafka)
+        .set("server.max_frame_size", "256KiB")
+        .set("kafka.max_in_flight_bytes", "1MiB")
+        .start();
+    let body = vec![b'x'; 15_000];
+    capture_with(&agent, 0..300, |message| message.body(&body));
+    assert_eq!(assert_all_delivered(&agent, &kafka, 0..300), 0);
+    assert_order_is_kept(&kafka);
+}
+
+#[test]
+fn an_agent_that_is_killed_goes_on_and_nothing_is_missing() {
+    let kafka = MockKafka::start();
+    let mut agent = setup(&kafka).start();
+    for round in 0..3 {
+        capture(&agent, round * 200..(round + 1) * 200);
+        agent.kill();
+        agent.start_again();
+    }
+    let twice = assert_all_delivered(&agent, &kafka, 0..600);
+    assert!(twice < 600, "{twice}");
+    assert_order_is_kept(&kafka);
+}
+
+#[test]
+fn an_agent_that_is_killed_while_kafka_is_away_delivers_later() {
+    let kafka = MockKafka::start();
+    let mut agent = setup(&kafka).start();
+    capture(&agent, 0..50);
+    agent.wait_until_followers_caught_up();
+    kafka.cluster.broker_down(-1).unwrap();
+    capture(&agent, 50..150);
+    agent.kill();
+    agent.start_again();
+    capture(&agent, 150..200);
+    kafka.cluster.broker_up(-1).unwrap();
+    assert_all_delivered(&agent, &kafka, 0..200);
+}
+
+#[test]
+fn a_shutdown_delivers_what_it_can_and_does_not_wait_for_a_kafka_that_is_away() {
+    let kafka = MockKafka::start();
+    let mut agent = setup(&kafka).set("shutdown.deadline", "50s").start();
+    capture(&agent, 0..100);
+    assert!(agent.terminate().success());
+    assert_eq!(kafka.exchanges().len(), 100);
+    kafka.cluster.broker_down(-1).unwrap();
+    agent.start_again();
+    capture(&agent, 100..150);
+    wait_until("the trouble is told", || match trouble(&agent).as_str() {
+        "" => Err("nothing".to_owned()),
+        _ => Ok(()),
+    });
+    assert!(agent.terminate().success());
+    assert!(agent.log_lines("kafka") > 0);
+    kafka.cluster.broker_up(-1).unwrap();
+    agent.start_again();
+    assert_all_delivered(&agent, &kafka, 0..150);
+}
