@@ -1,5 +1,6 @@
 //! `spoa-agent replay`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,9 +16,11 @@ use shadow::{
     Rewrite, Spacing, Speed, Target, Trust,
 };
 
-use crate::config::{CredentialsKind, Log, LogFormat};
+use super::flags;
+use crate::config::{CONFIG_ENV, CredentialsKind, Kafka, Log, LogFormat, Written, keys};
 use crate::identity::{self, CredentialsFile};
-use crate::replay::{DryRun, From, Input, Options, Selection, Time};
+use crate::readback::{Offsets, Place};
+use crate::replay::{DryRun, From, Input, Options, Selection, Time, Topic};
 use crate::rules_file;
 
 /// Send an old capture to a cluster, at the pace of the capture or at another
@@ -34,6 +37,8 @@ Examples:
   spoa-agent replay --from file:- --to http://shadow:9200 --speed max < traffic.ndjson
   spoa-agent replay --from journal:/srv/journal --to http://shadow:9200 --rules rules.toml --pairs pairs.ndjson
   spoa-agent replay --from journal:/srv/journal --from-time -2h --limit 1000 --dry-run=full
+  spoa-agent replay --from kafka:broker-1:9092/captured-traffic --to http://shadow:9200 --follow
+  spoa-agent replay --config agent.toml --from kafka:/captured-traffic --to http://shadow:9200 --offsets 0:100-200
 
 While it runs, on a terminal: space pauses and resumes, + and - double and halve the speed, 1 is the original
 speed, m is without limit, q stops. SIGUSR1 pauses and resumes. The socket of --control takes lines: pause, resume,
@@ -43,13 +48,20 @@ SIGINT or SIGTERM stops it when what is in flight is done, and saves the state; 
 --state, the same command goes on afterwards, also after a kill: at most what was done in the last half second is
 sent again, and of that nothing whose effect would double, such as a scripted update.
 
+From Kafka, the replay is a consumer group. An offset is committed when all before it is done; what is done beyond it stands in
+the commit's metadata, so that one slow exchange holds up nothing and a restart repeats nothing. With
+kafka:HOST:PORT/TOPIC?window=5s exchanges that overlap by more than that may change places, and a replay that follows is
+so much later. How to reach the brokers is said by the section [kafka] of --config; librdkafka's properties may
+stand behind the `?`, too.
+
 What the capture does not tell is sent as well as can be, and listed as ambiguous: writes whose answer was lost, and
 documents that an update or delete by query met while others wrote them.
 
 Exit codes: 0 everything was sent or not meant to be, 1 failed, 2 the arguments are wrong, 5 stopped before the
 end, 6 some exchanges could not be sent (see `dropped`), 130 ended at once.")]
 pub(super) struct Args {
-    /// What to replay: journal:DIR, file:PATH, or file:- for the standard input; several files are put in order
+    /// What to replay: journal:DIR, file:PATH, file:- for the standard input, or kafka:HOST:PORT/TOPIC; several files
+    /// are put in order
     #[arg(long, required = true, num_args = 1.., value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     from: Vec<String>,
     /// Where to send it; may be given several times
@@ -65,10 +77,20 @@ pub(super) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_gap: Option<Duration>,
     /// Only requests from this time on: RFC 3339, +10m after the capture's beginning, or -2h before now
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        visible_alias = "since"
+    )]
     from_time: Option<Time>,
     /// Only requests before this time
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        visible_alias = "until"
+    )]
     until_time: Option<Time>,
     /// Only so many exchanges
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
@@ -82,9 +104,21 @@ pub(super) struct Args {
     /// Directory that keeps how far the replay is, so that it can go on after an interruption
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     state: Option<PathBuf>,
-    /// Begin anew, whatever --state has kept
-    #[arg(long, requires = "state")]
+    /// Begin anew, whatever --state has kept or the group has committed
+    #[arg(long)]
     restart: bool,
+    /// Go on with what comes into the topic
+    #[arg(long)]
+    follow: bool,
+    /// The consumer group; without it, one of its own for each topic, target and selection
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Only these offsets of these partitions of the topic, both included, such as 0:100-200,1:50-
+    #[arg(long, value_name = "PARTITION:OFFSETS", value_delimiter = ',', value_parser = offsets)]
+    offsets: Vec<(i32, Offsets)>,
+    /// Configuration file whose section [kafka] says how to reach the brokers
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, env = CONFIG_ENV, hide_env_values = true)]
+    config: Option<PathBuf>,
     /// Print what would be sent, in order, and send nothing; `full` prints the heads too
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "lines")]
     dry_run: Option<Dry>,
@@ -190,6 +224,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 impl Args {
     fn meant(self) -> anyhow::Result<Options> {
+        let from = self.source()?;
+        if self.restart && self.state.is_none() && !matches!(from, From::Kafka(_)) {
+            bail!("--restart forgets what --state has kept, and there is no --state");
+        }
         let engine = self.engine()?;
         let spacing = match self.rate {
             Some(rate) => Spacing::Rate(rate),
@@ -198,7 +236,7 @@ impl Args {
             },
         };
         Ok(Options {
-            from: source(&self.from)?,
+            from,
             targets: self.to,
             spacing,
             speed: self.speed,
@@ -228,6 +266,41 @@ impl Args {
 }
 
 impl Args {
+    /// A topic, or what [`source`] says.
+    fn source(&self) -> anyhow::Result<From> {
+        let topic = self
+            .from
+            .iter()
+            .find_map(|from| from.strip_prefix("kafka:"));
+        let Some(topic) = topic else {
+            if self.follow || self.group.is_some() || !self.offsets.is_empty() {
+                bail!("--follow, --group and --offsets are for --from kafka:HOST:PORT/TOPIC");
+            }
+            return source(&self.from);
+        };
+        if self.from.len() > 1 {
+            bail!("--from takes one topic and nothing else beside it");
+        }
+        let place: Place = topic.parse().map_err(anyhow::Error::msg)?;
+        let mut offsets = BTreeMap::new();
+        for (partition, stretch) in &self.offsets {
+            if offsets.insert(*partition, *stretch).is_some() {
+                bail!("--offsets names partition {partition} twice");
+            }
+        }
+        let kafka = kafka_of(self.config.clone(), &place)?;
+        Ok(From::Kafka(Box::new(Topic {
+            place: Place {
+                brokers: kafka.brokers.clone(),
+                ..place
+            },
+            kafka,
+            group: self.group.clone(),
+            offsets,
+            follow: self.follow,
+        })))
+    }
+
     /// What is sent, and how; a dry run needs no target.
     fn engine(&self) -> anyhow::Result<shadow::Config> {
         let nowhere = || "http://localhost".parse().map_err(anyhow::Error::new);
@@ -314,9 +387,6 @@ fn source(texts: &[String]) -> anyhow::Result<From> {
             Some(("journal", dir)) => journals.push(PathBuf::from(dir)),
             Some(("file", "-")) => files.push(Input::Standard),
             Some(("file", path)) => files.push(Input::File(path.into())),
-            Some(("kafka", _)) => bail!(
-                "--from {text}: a replay from Kafka is not there yet; use a journal or a file"
-            ),
             _ if text == "-" => files.push(Input::Standard),
             _ if Path::new(text).is_dir() => journals.push(text.into()),
             _ => files.push(Input::File(text.into())),
@@ -329,6 +399,34 @@ fn source(texts: &[String]) -> anyhow::Result<From> {
             "--from takes one journal, or files, and not both: they would have no order among each other"
         ),
     }
+}
+
+/// How to reach the brokers of a place: what the configuration says, and the addresses of the place before its.
+pub(super) fn kafka_of(config: Option<PathBuf>, place: &Place) -> anyhow::Result<Kafka> {
+    let mut written: Written = flags::of_file(config);
+    if !place.brokers.is_empty()
+        && let Some(key) = keys().find(|key| key.path == "kafka.brokers")
+    {
+        written = written.flag(key, place.brokers.clone());
+    }
+    let kafka = written.build()?.kafka;
+    if kafka.brokers.is_empty() {
+        bail!(
+            "kafka:/{} names no broker; write kafka:HOST:PORT/{}, or name a configuration with kafka.brokers by --config",
+            place.topic,
+            place.topic
+        );
+    }
+    Ok(kafka)
+}
+
+fn offsets(text: &str) -> Result<(i32, Offsets), String> {
+    let wrong = || {
+        format!("{text:?} is no stretch of offsets; write PARTITION:FIRST-LAST, such as 0:100-200")
+    };
+    let (partition, offsets) = text.split_once(':').ok_or_else(wrong)?;
+    let partition = partition.parse::<i32>().ok().filter(|it| *it >= 0);
+    Ok((partition.ok_or_else(wrong)?, offsets.parse()?))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -10,6 +10,7 @@ use exchange::operation::Api;
 use super::exit::Exit;
 use super::flags;
 use crate::config::{CONFIG_ENV, Written};
+use crate::readback::Place;
 use crate::replay::Time;
 use crate::tail::{
     Base, Client, Colour, Filter, Format, From, Look, Options, Pattern, StatusClass,
@@ -123,7 +124,7 @@ impl Args {
 
     fn meant(self) -> anyhow::Result<Options> {
         let from = source(self.from.as_deref(), self.config)?;
-        let streams = from == From::Standard || self.only.since.is_some();
+        let streams = matches!(from, From::Standard) || self.only.since.is_some();
         let last = match self.last {
             Some(Last::All) => None,
             Some(Last::Number(number)) => Some(number),
@@ -175,6 +176,11 @@ const WIDTH: usize = 80;
 
 /// Without a prefix, a directory is a journal and anything else a file.
 fn source(from: Option<&str>, config: Option<PathBuf>) -> anyhow::Result<From> {
+    if let Some(topic) = from.and_then(|from| from.strip_prefix("kafka:")) {
+        let place: Place = topic.parse().map_err(anyhow::Error::msg)?;
+        let kafka = Box::new(super::replay::kafka_of(config, &place)?);
+        return Ok(From::Kafka { kafka, place });
+    }
     let Some(from) = from else {
         let written: Written = flags::of_file(config);
         return Ok(From::Journal(written.build()?.journal.dir));

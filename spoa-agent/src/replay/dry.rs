@@ -81,11 +81,12 @@ impl Dry<'_> {
                         number += 1;
                     }
                 }
-                Some(Event::Complete(exchange)) if exchange.request.is_some() => {
+                Some(Event::Complete(exchange)) => {
                     source.done(exchange.position);
                     match begun.remove(&exchange.position) {
                         Some(place) => sorted.push(place, exchange),
-                        None => printed.outside += 1,
+                        None if exchange.request.is_some() => printed.outside += 1,
+                        None => {}
                     }
                 }
                 Some(_) => {}

@@ -258,6 +258,7 @@ impl Feed {
                 None => self.parts.source.next()?,
             };
             match event {
+                Some(Event::Waiting) => break,
                 Some(event) => self.take(runtime, event)?,
                 None => self.source_over = true,
             }
@@ -300,6 +301,7 @@ impl Feed {
                 self.parts.tally.undecodable += 1;
                 tracing::warn!(to = %self.parts.target, position, why, "passed over: it is no exchange");
             }
+            Event::Waiting => {}
         }
         let is_limit = self
             .parts
@@ -447,10 +449,11 @@ impl Feed {
         if let Some(pairs) = &self.parts.pairs {
             pairs.flush()?;
         }
+        let bookmark = self.parts.source.bookmark();
         let Some(keeper) = &self.parts.keeper else {
+            self.parts.source.kept();
             return Ok(());
         };
-        let bookmark = self.parts.source.bookmark();
         let low = bookmark.low.position;
         let saved = Saved::new(
             keeper.source.clone(),
@@ -463,6 +466,7 @@ impl Feed {
             at_rest,
         );
         keeper.dir.save(&self.parts.target, &saved)?;
+        self.parts.source.kept();
         self.parts.engine.saved(low);
         Ok(())
     }

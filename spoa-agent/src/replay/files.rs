@@ -181,6 +181,7 @@ impl Source for FileSource {
             done: self.read.load(Ordering::Relaxed),
             total: self.total,
             late: self.window.late(),
+            again: 0,
         }
     }
 }

@@ -172,6 +172,7 @@ impl Source for JournalSource {
             done: self.reader.place().position.saturating_sub(begin),
             total: Some(self.end.position.saturating_sub(begin)),
             late: 0,
+            again: 0,
         }
     }
 }

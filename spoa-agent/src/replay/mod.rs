@@ -1,6 +1,6 @@
 //! `spoa-agent replay`: sends an old capture through the engine that mirrors the live one.
 //!
-//! Reading order: `source` (events in the order of a journal) with `journal`, `files` and `window`; `selection`
+//! Reading order: `source` (events in the order of a journal) with `journal`, `files`, `window` and [`crate::readback`]; `selection`
 //! (which of them); `feed` (one target: reads ahead, hands what it reads to the engine, keeps account in `tally`, its
 //! place in `state`, and `pairs`); `control`, `screen` and `report` (what the user does and sees). What a request becomes,
 //! in which order and when it goes is the engine's business: [`shadow`], [`shadow::pace`].
@@ -22,7 +22,7 @@ mod state;
 mod tally;
 mod window;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufWriter, Write};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -60,6 +60,7 @@ use self::state::{Saved, StateDir};
 use crate::ambiguous::AmbiguousList;
 use crate::cli::exit::Exit;
 use crate::config::Log;
+use crate::readback::{self, KafkaSource, Offsets, Place};
 use crate::telemetry::metrics::Metrics;
 
 /// Events that are read to see whether the source is what the user means.
@@ -108,20 +109,56 @@ pub struct Options {
 }
 
 /// Where a replay reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum From {
     /// The directory of a journal.
     Journal(PathBuf),
     /// Traffic logs.
     Files(Vec<Input>),
+    /// A topic.
+    Kafka(Box<Topic>),
+}
+
+/// A topic, and what of it.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// How to reach the brokers.
+    pub kafka: crate::config::Kafka,
+    /// Which topic.
+    pub place: Place,
+    /// The consumer group. `None`: one of its own for each topic, target and selection.
+    pub group: Option<String>,
+    /// Which offsets. Empty: all.
+    pub offsets: BTreeMap<i32, Offsets>,
+    /// Go on at the end.
+    pub follow: bool,
 }
 
 impl From {
-    fn open(&self, resumed: Option<::journal::CursorState>) -> anyhow::Result<Box<dyn Source>> {
+    fn open(
+        &self,
+        options: &Options,
+        target: Option<&Target>,
+        resumed: Option<::journal::CursorState>,
+    ) -> anyhow::Result<Box<dyn Source>> {
         Ok(match self {
             Self::Journal(dir) => Box::new(JournalSource::open(dir, resumed)?),
             Self::Files(inputs) => Box::new(FileSource::open(inputs, resumed)?),
+            Self::Kafka(topic) => {
+                let group = topic.group(options, target);
+                Box::new(KafkaSource::open(topic.options(options, group), resumed)?)
+            }
         })
+    }
+
+    /// Which of it, in words, for what is kept of a replay.
+    fn selected(&self, selection: &Selection) -> String {
+        match self {
+            Self::Kafka(topic) if !topic.offsets.is_empty() => {
+                format!("{} {:?}", selection.told(), topic.offsets)
+            }
+            _ => selection.told(),
+        }
     }
 
     fn is_standard_input(&self) -> bool {
@@ -145,7 +182,46 @@ impl std::fmt::Display for From {
                 }
                 Ok(())
             }
+            Self::Kafka(topic) => topic.place.fmt(f),
         }
+    }
+}
+
+impl Topic {
+    fn options(&self, options: &Options, group: String) -> readback::Options {
+        readback::Options {
+            kafka: self.kafka.clone(),
+            place: self.place.clone(),
+            group,
+            offsets: self.offsets.clone(),
+            since_us: match options.selection.from {
+                Some(Time::AfterBegin(_)) | None => None,
+                Some(_) => Some(options.selection.window(0, now_us()).from),
+            },
+            follow: self.follow && options.dry_run.is_none(),
+            restart: options.restart || options.dry_run.is_some(),
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// Two targets, or two selections, are two replays, and do not share what is done. A dry run takes nothing
+    /// away from any.
+    fn group(&self, options: &Options, target: Option<&Target>) -> String {
+        let target = target.map(Target::authority).unwrap_or_default();
+        let mut group = match &self.group {
+            Some(group) if options.targets.len() < 2 => group.clone(),
+            Some(group) => format!("{group}-{target}"),
+            None => {
+                let selected = options.from.selected(&options.selection);
+                let selected = crc32c::crc32c(selected.as_bytes());
+                let topic = &self.place.topic;
+                format!("spoa-agent-replay-{topic}-{target}-{selected:08x}")
+            }
+        };
+        if options.dry_run.is_some() {
+            group.push_str("-dry-run");
+        }
+        group
     }
 }
 
@@ -200,14 +276,22 @@ struct Opened {
     tally: Tally,
 }
 
-fn open(options: &Options, saved: Option<Saved>) -> anyhow::Result<Opened> {
+fn open(
+    options: &Options,
+    target: Option<&Target>,
+    saved: Option<Saved>,
+) -> anyhow::Result<Opened> {
     let resumed = saved.as_ref().map(Saved::bookmark);
-    let mut source = options.from.open(resumed)?;
+    let mut source = options.from.open(options, target, resumed)?;
     let mut peeked = VecDeque::new();
     while peeked.len() < PEEKED
         && let Some(event) = source.next()?
     {
-        peeked.push_back(event);
+        match event {
+            Event::Waiting if peeked.is_empty() => {}
+            Event::Waiting => break,
+            event => peeked.push_back(event),
+        }
     }
     if let Some(saved) = saved {
         return Ok(Opened {
@@ -223,6 +307,13 @@ fn open(options: &Options, saved: Option<Saved>) -> anyhow::Result<Opened> {
         _ => None,
     });
     let Some(begin) = begin else {
+        if let From::Kafka(topic) = &options.from {
+            bail!(
+                "{} holds no exchange that the group {} has not done: there is nothing to replay; --restart begins anew",
+                options.from,
+                topic.group(options, target)
+            );
+        }
         bail!(
             "{} holds no exchange: there is nothing to replay",
             options.from
@@ -285,9 +376,9 @@ fn saved(
             saved.source
         );
     }
-    if saved.selection != options.selection.told() {
+    if saved.selection != options.from.selected(&options.selection) {
         bail!(
-            "the state for {target} is of a replay with other --from-time, --until-time or --limit; name another \
+            "the state for {target} is of a replay with other --from-time, --until-time, --limit or --offsets; name another \
              --state, or use --restart"
         );
     }
@@ -320,7 +411,7 @@ impl Shared<'_> {
         let saved = saved(options, dir, target)?;
         let resumed = saved.as_ref().is_some_and(|saved| !saved.at_rest);
         let is_new = saved.is_none();
-        let opened = open(options, saved)?;
+        let opened = open(options, Some(target), saved)?;
         if !options.force {
             refuse_primary(target, &opened.peeked)?;
         }
@@ -360,7 +451,7 @@ impl Shared<'_> {
             keeper: dir.map(|dir| Keeper {
                 dir: Arc::clone(dir),
                 source: options.from.to_string(),
-                selection: options.selection.told(),
+                selection: options.from.selected(&options.selection),
             }),
             pairs: self.pairs.clone(),
             ambiguous: Arc::new(ambiguous),
@@ -539,7 +630,7 @@ fn exit(watched: &[Watched], complete: bool) -> Exit {
 }
 
 fn dry_run(options: &Options, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let mut opened = open(options, None)?;
+    let mut opened = open(options, options.targets.first(), None)?;
     let pace = Pace::new(options.spacing, options.speed);
     let dry = Dry {
         how: options.dry_run.unwrap_or(DryRun::Lines),

@@ -74,6 +74,7 @@ pub(super) fn target(watched: &Watched) -> Value {
         "ambiguous": standing.ambiguous,
         "outside_window_or_limit": tally.outside,
         "late_in_source": standing.progress.late,
+        "came_again": standing.progress.again,
         "undecodable": tally.undecodable,
         "lost_records": tally.lost,
         "halves_never_recorded": tally.never_recorded,
@@ -184,7 +185,8 @@ type Figure = &'static (dyn Fn(&Standing) -> u64 + Sync);
 /// What is only told when it happened.
 const SELDOM: &[(&str, Figure)] = &[
     ("outside the window or the limit", &|it| it.tally.outside),
-    ("late in the file", &|it| it.progress.late),
+    ("late in the source", &|it| it.progress.late),
+    ("came again, passed over", &|it| it.progress.again),
     ("not an exchange", &|it| it.tally.undecodable),
     ("records lost", &|it| it.tally.lost),
     ("halves never recorded", &|it| it.tally.never_recorded),

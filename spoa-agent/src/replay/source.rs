@@ -31,6 +31,8 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// Nothing for now; more may come.
+    Waiting,
 }
 
 /// How far a source is read.
@@ -42,6 +44,8 @@ pub struct Progress {
     pub total: Option<u64>,
     /// Exchanges that came too late to stand in their order.
     pub late: u64,
+    /// Exchanges that came again, and were passed over.
+    pub again: u64,
 }
 
 /// A stream of events that ends, and remembers what the replay is done with.
@@ -60,6 +64,9 @@ pub trait Source: Send {
 
     /// What is done, in a few bytes.
     fn bookmark(&self) -> CursorState;
+
+    /// What [`Source::bookmark`] said last is kept: the source may forget what was done before.
+    fn kept(&mut self) {}
 
     /// How far it is read.
     fn progress(&self) -> Progress;

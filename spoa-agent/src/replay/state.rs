@@ -50,6 +50,9 @@ struct Bookmark {
     low: (u64, u64),
     high: (u64, u64),
     open: Vec<u64>,
+    /// What else the source keeps, as text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    extra: String,
 }
 
 impl Saved {
@@ -77,6 +80,7 @@ impl Saved {
                 low: pair(bookmark.low),
                 high: pair(bookmark.high),
                 open: bookmark.open,
+                extra: String::from_utf8_lossy(&bookmark.extra).into_owned(),
             },
             tally,
             finished,
@@ -94,7 +98,7 @@ impl Saved {
             low: place(self.bookmark.low),
             high: place(self.bookmark.high),
             open,
-            extra: Vec::new(),
+            extra: self.bookmark.extra.clone().into_bytes(),
         }
     }
 }

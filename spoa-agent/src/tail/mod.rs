@@ -14,6 +14,7 @@ mod lines;
 mod print;
 mod source;
 mod text;
+mod topic;
 mod verbose;
 
 use std::collections::VecDeque;
@@ -26,11 +27,14 @@ pub use self::filter::{Client, Filter, Pattern, StatusClass};
 pub use self::print::{Colour, Format, Look};
 use self::print::{Item, Printer};
 use self::source::{Next, Opened, Reach};
+use crate::readback::Place;
 
 /// How often a source that has no more is asked again.
 const POLL: Duration = Duration::from_millis(100);
 /// An exchange is told when it is over. So long after the end of what is asked for, nothing of it can come.
 const LONGEST_US: u64 = 65_000_000;
+/// Notes that are kept besides what was asked for.
+const MOST_NOTES: usize = 100;
 /// How much further back each attempt reads that did not find enough.
 const FURTHER: u64 = 4;
 
@@ -50,7 +54,7 @@ pub struct Options {
 }
 
 /// Where to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum From {
     /// The directory of a journal.
     Journal(PathBuf),
@@ -58,6 +62,13 @@ pub enum From {
     File(PathBuf),
     /// The standard input.
     Standard,
+    /// A topic.
+    Kafka {
+        /// How to reach the brokers.
+        kafka: Box<crate::config::Kafka>,
+        /// Which topic.
+        place: Place,
+    },
 }
 
 /// Prints until there is no more, or for ever.
@@ -93,7 +104,8 @@ fn begin(options: &Options, printer: &mut Printer<'_, impl Write>) -> anyhow::Re
     loop {
         let mut opened = source::open(options, Reach::Back(back))?;
         let kept = keep_last(&mut opened, &options.filter, last)?;
-        if kept.len() >= last || opened.is_whole {
+        let found = kept.iter().filter(|item| !item.is_note()).count();
+        if found >= last || opened.is_whole {
             for item in &kept {
                 printer.print(item)?;
             }
@@ -107,13 +119,18 @@ fn begin(options: &Options, printer: &mut Printer<'_, impl Write>) -> anyhow::Re
 /// Reads all that is there, and keeps the last ones.
 fn keep_last(opened: &mut Opened, filter: &Filter, last: usize) -> anyhow::Result<VecDeque<Item>> {
     let mut kept = VecDeque::new();
+    let mut notes = 0;
     while let Next::Item(item) = opened.source.next()? {
         if !filter.takes(&item) {
             continue;
         }
+        notes += usize::from(item.is_note());
         kept.push_back(item);
-        if kept.len() > last {
-            kept.pop_front();
+        // Notes do not count, up to a bound.
+        while kept.len() > last + notes.min(MOST_NOTES)
+            && let Some(item) = kept.pop_front()
+        {
+            notes -= usize::from(item.is_note());
         }
     }
     Ok(kept)

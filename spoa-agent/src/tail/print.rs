@@ -29,6 +29,23 @@ pub(super) enum Item {
     Note(String),
 }
 
+impl Item {
+    /// Unix time in microseconds.
+    pub(super) fn time_us(&self) -> u64 {
+        match self {
+            Self::Exchange(exchange) => exchange.time_us(),
+            Self::Pair { pair, .. } => pair.request.time_us,
+            Self::Gap { gap, .. } => gap.to_us,
+            Self::Note(_) => 0,
+        }
+    }
+
+    /// It is told on the standard error, and is not what was asked for.
+    pub(super) const fn is_note(&self) -> bool {
+        matches!(self, Self::Gap { .. } | Self::Note(_))
+    }
+}
+
 /// How items are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {

@@ -3,6 +3,7 @@
 use super::journal::JournalTail;
 use super::lines::LineTail;
 use super::print::Item;
+use super::topic::TopicTail;
 use super::{From, Options};
 
 /// What a source gives.
@@ -44,6 +45,7 @@ pub(super) fn open(options: &Options, reach: Reach) -> anyhow::Result<Opened> {
     match &options.from {
         From::Journal(dir) => JournalTail::open(dir, reach, options),
         From::File(path) => LineTail::open(path, reach, options.follow),
+        From::Kafka { kafka, place } => TopicTail::open(kafka, place, reach, options.follow),
         From::Standard => Ok(LineTail::standard_input()),
     }
 }
