@@ -17,6 +17,14 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import kafka.server.KafkaConfig;
 import kafka.server.KafkaRaftServer;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.metadata.storage.Formatter;
 
@@ -26,7 +34,7 @@ import org.apache.kafka.metadata.storage.Formatter;
  * listener is bound, whatever it advertises.
  *
  * <p>Arguments: {@code key=value}. {@code data} (a folder), {@code users} (a file), {@code certificates} (a folder),
- * {@code remove} (a folder that goes with the broker); every other one is a setting of the broker, named as Kafka names it.
+ * {@code remove} (a folder that goes with the broker), {@code allow} (rights); every other one is a setting of the broker, named as Kafka names it.
  */
 public final class Main {
     private static final String CONTROLLER = "CONTROLLER";
@@ -45,11 +53,17 @@ public final class Main {
         List<User> users = users(settings.remove("users"));
         String certificates = settings.remove("certificates");
         String remove = settings.remove("remove");
+        List<String> allowed = list(settings.remove("allow"));
 
         List<Listener> listeners = listeners(settings);
         Map<String, String> all = defaults();
         all.putAll(network(settings, listeners));
         all.putAll(security(listeners, users, certificates));
+        if (!allowed.isEmpty()) {
+            all.put("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer");
+            // Those without a login: the broker itself, and clients of plaintext listeners.
+            all.put("super.users", "User:ANONYMOUS");
+        }
         all.put("log.dirs", home.toString());
         all.putAll(settings);
 
@@ -60,6 +74,7 @@ public final class Main {
         Path temporary = remove != null ? Path.of(remove) : data == null ? home : null;
         Runtime.getRuntime().addShutdownHook(new Thread(() -> end(server, temporary)));
         server.startup();
+        allow(allowed, all);
         String bound = listeners.stream().map(Listener::address).collect(Collectors.joining(","));
         System.out.println("ready " + bound);
         System.in.transferTo(OutputStream.nullOutputStream());
@@ -207,6 +222,28 @@ public final class Main {
                 .setIgnoreFormatted(true)
                 .setScramArguments(scram)
                 .run();
+    }
+
+    /** {@code USER:OPERATION:TOPIC}, each; after the first start they are there already. */
+    private static void allow(List<String> allowed, Map<String, String> settings) throws Exception {
+        if (allowed.isEmpty()) {
+            return;
+        }
+        List<AclBinding> rights = new ArrayList<>();
+        for (String entry : allowed) {
+            String[] parts = entry.split(":", 3);
+            AclOperation operation = AclOperation.fromString(parts[1]);
+            rights.add(new AclBinding(
+                    new ResourcePattern(ResourceType.TOPIC, parts[2], PatternType.LITERAL),
+                    new AccessControlEntry("User:" + parts[0], "*", operation, AclPermissionType.ALLOW)));
+        }
+        String between = Stream.of(settings.get("listeners").split(","))
+                .filter(one -> one.startsWith(settings.get("inter.broker.listener.name") + "://"))
+                .findFirst().orElseThrow();
+        Map<String, Object> client = Map.of("bootstrap.servers", between.substring(between.indexOf("://") + 3));
+        try (Admin admin = Admin.create(client)) {
+            admin.createAcls(rights).all().get();
+        }
     }
 
     private static List<String> list(String written) {

@@ -15,6 +15,7 @@
 //! `shadow`, and `haproxy-config`.
 
 pub mod ambiguous;
+pub mod broker_check;
 pub mod capture;
 pub mod cli;
 pub mod config;

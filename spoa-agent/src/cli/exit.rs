@@ -19,6 +19,12 @@ pub enum Exit {
     Stopped,
     /// A replay could not send some exchanges.
     Dropped,
+    /// A broker is not where it advertises itself.
+    Listener,
+    /// A broker refused the login, or TLS did not come about.
+    Authentication,
+    /// The topic, or the rights in it, do not let the agent deliver.
+    Topic,
     /// A second signal ended the agent at once.
     Interrupted,
 }
@@ -41,6 +47,18 @@ pub const CODES: &[(Exit, &str)] = &[
     ),
     (Exit::Stopped, "`replay` was stopped before its end"),
     (Exit::Dropped, "`replay` could not send some exchanges"),
+    (
+        Exit::Listener,
+        "`kafka-check`: a broker is not where it advertises itself",
+    ),
+    (
+        Exit::Authentication,
+        "`kafka-check`: TLS or the login is refused",
+    ),
+    (
+        Exit::Topic,
+        "`kafka-check`: the topic or the rights in it do not let the agent deliver",
+    ),
     (Exit::Interrupted, "a second signal ended the agent at once"),
 ];
 
@@ -54,6 +72,9 @@ Exit codes:
   4  `journal verify` found damaged or missing records
   5  `replay` was stopped before its end
   6  `replay` could not send some exchanges
+  10  `kafka-check`: a broker is not where it advertises itself
+  11  `kafka-check`: TLS or the login is refused
+  12  `kafka-check`: the topic or the rights in it do not let the agent deliver
   130  a second signal ended the agent at once
 
 Examples:
@@ -74,6 +95,9 @@ impl Exit {
             Self::Damaged => 4,
             Self::Stopped => 5,
             Self::Dropped => 6,
+            Self::Listener => 10,
+            Self::Authentication => 11,
+            Self::Topic => 12,
             // The shell's code for a program that SIGINT ended.
             Self::Interrupted => 130,
         }

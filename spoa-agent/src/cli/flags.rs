@@ -65,6 +65,17 @@ impl ConfigFlags {
     }
 }
 
+/// `--config` and one flag per key of `[kafka]`, for what concerns nothing else.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KafkaFlags(ConfigFlags);
+
+impl KafkaFlags {
+    /// Reads the file, the environment and the flags.
+    pub(super) fn written(self) -> Written {
+        self.0.written()
+    }
+}
+
 /// The configuration of this file (or the default one) and the environment.
 pub(super) fn of_file(file: Option<PathBuf>) -> Written {
     ConfigFlags {
@@ -174,10 +185,7 @@ impl TypedValueParser for AnyOf {
 
 impl clap::Args for ConfigFlags {
     fn augment_args(command: Command) -> Command {
-        let flags = SECTIONS
-            .iter()
-            .flat_map(|section| section.keys.iter().map(|key| flag(section.name, key)));
-        command.arg(file_flag()).args(flags)
+        augmented(command, |_section| true)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -187,18 +195,57 @@ impl clap::Args for ConfigFlags {
 
 impl clap::FromArgMatches for ConfigFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let value = |key: &'static Key| {
-            let values = matches.get_many::<String>(key.path)?;
-            Some((key, values.cloned().collect()))
-        };
-        Ok(Self {
-            file: matches.get_one::<PathBuf>(FILE).cloned(),
-            values: keys().filter_map(value).collect(),
-        })
+        Ok(given(matches, |_key| true))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+const KAFKA: &str = "kafka";
+
+impl clap::Args for KafkaFlags {
+    fn augment_args(command: Command) -> Command {
+        augmented(command, |section| section == KAFKA)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for KafkaFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let is_ours = |key: &Key| key.path.split('.').next() == Some(KAFKA);
+        Ok(Self(given(matches, is_ours)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn augmented(command: Command, is_wanted: impl Fn(&str) -> bool) -> Command {
+    let flags = SECTIONS
+        .iter()
+        .filter(|section| is_wanted(section.name))
+        .flat_map(|section| section.keys.iter().map(|key| flag(section.name, key)));
+    command.arg(file_flag()).args(flags)
+}
+
+fn given(matches: &ArgMatches, is_wanted: impl Fn(&Key) -> bool) -> ConfigFlags {
+    let value = |key: &'static Key| {
+        let values = matches.get_many::<String>(key.path)?;
+        Some((key, values.cloned().collect()))
+    };
+    ConfigFlags {
+        file: matches.get_one::<PathBuf>(FILE).cloned(),
+        values: keys()
+            .filter(|key| is_wanted(key))
+            .filter_map(value)
+            .collect(),
     }
 }

@@ -12,6 +12,7 @@ mod haproxy_config;
 mod healthcheck;
 mod journal;
 mod launch;
+mod kafka_check;
 mod man;
 mod replay;
 mod run;
@@ -59,6 +60,7 @@ enum Subcommands {
     Replay(Box<replay::Args>),
     HaproxyConfig(Box<haproxy_config::Args>),
     Tail(Box<tail::Args>),
+    KafkaCheck(Box<kafka_check::Args>),
     Journal(journal::Args),
     DeadLetter(dead_letter::Args),
     Completions(completions::Args),
@@ -87,6 +89,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Subcommands::Check(args) => printed(|out| args.print(out)),
         Subcommands::HaproxyConfig(args) => printed(|out| args.print(out)),
         Subcommands::Tail(args) => printed(|out| args.print(out)),
+        Subcommands::KafkaCheck(args) => printed(|out| args.print(out)),
         Subcommands::Journal(args) => printed(|out| args.print(out)),
         Subcommands::DeadLetter(args) => printed(|out| args.print(out)),
         Subcommands::Completions(args) => printed(|out| args.print(out)),
