@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::address::{check_path, check_socket_path, shortened};
 use crate::options::{Hold, MAX_BODY_LIMIT, Options, Role};
 use crate::problem::{Problem, Problems};
+use crate::request::{check_set, check_skip};
 use crate::text::reads_regex;
 
 /// Far below the 2048 bytes that HAProxy 2.6 reads of one line, the rest of the line included.
@@ -45,6 +46,7 @@ pub(crate) fn check(options: &Options) -> Result<(), Problems> {
     check_nodes(options, &mut problems);
     check_agent(options, &mut problems);
     check_hold(options, &mut problems);
+    check_requests(options, &mut problems);
     check_numbers(options, &mut problems);
     check_header(&options.id_header, &mut problems);
     check_paths(options, &mut problems);
@@ -71,6 +73,18 @@ fn check_listeners(options: &Options, problems: &mut Vec<Problem>) {
         problems.push(Problem::Missing {
             thing: "the certificate for the TLS listen address",
             way_out: "name a PEM file with certificate and key",
+        });
+    }
+    if options.client_ca_file.is_some() && options.tls_listen.is_empty() {
+        problems.push(Problem::Missing {
+            thing: "the TLS listen address for client certificates",
+            way_out: "name one: clear text has no certificates",
+        });
+    }
+    if options.client_certificate_required && options.client_ca_file.is_none() {
+        problems.push(Problem::Missing {
+            thing: "the CA file for client certificates",
+            way_out: "name a PEM file with the authorities that clients' certificates come from",
         });
     }
 }
@@ -139,6 +153,31 @@ fn check_hold(options: &Options, problems: &mut Vec<Problem>) {
             limit: MAX_READS_REGEX,
         });
     }
+}
+
+fn check_requests(options: &Options, problems: &mut Vec<Problem>) {
+    for skip in &options.skip_capture {
+        problems.extend(check_skip(skip).err());
+    }
+    for header in &options.set_headers {
+        problems.extend(check_set(header).err());
+        if header.name.eq_ignore_ascii_case(&options.id_header) {
+            problems.push(Problem::Conflict {
+                one: format!("header to set {}", header.name),
+                other: format!("id header {}", options.id_header),
+                why: "the node would see another id than the agent",
+                way_out: "choose another id header",
+            });
+        }
+    }
+    check_duplicates(
+        "header to set",
+        options
+            .set_headers
+            .iter()
+            .map(|header| header.name.to_ascii_lowercase()),
+        problems,
+    );
 }
 
 /// An endpoint is made of segments of letters, digits, `_` and `-`, or `*`: none of these has a
@@ -311,6 +350,9 @@ fn check_paths(options: &Options, problems: &mut Vec<Problem>) {
     keep(check_path("node ca file", &options.node_ca_file));
     if let Some(certificate) = &options.certificate {
         keep(check_path("certificate", certificate));
+    }
+    if let Some(file) = &options.client_ca_file {
+        keep(check_path("client ca file", file));
     }
     if let Some(socket) = &options.stats_socket {
         keep(check_socket_path("stats socket", socket));

@@ -19,6 +19,7 @@ mod address;
 mod check;
 mod options;
 mod problem;
+mod request;
 mod template;
 mod text;
 
@@ -27,6 +28,7 @@ pub use options::{
     DEFAULT_READS, Hold, MAX_BODY_LIMIT, Options, ROOM_FOR_HEADERS, Role, TargetVersion,
 };
 pub use problem::{Problem, Problems};
+pub use request::{SetHeader, SkipCapture};
 
 /// The text of both files. Write them where [`Options::spoe_file`] says.
 #[derive(Debug, Clone, PartialEq, Eq)]

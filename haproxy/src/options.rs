@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::address::{AgentAddress, Listen, LogTarget, Node};
 use crate::problem::Problem;
+use crate::request::{SetHeader, SkipCapture};
 
 /// What a buffer holds besides the body: headers, HAProxy's own bookkeeping, and the 1024 bytes
 /// it keeps free for rewriting (`tune.maxrewrite`).
@@ -153,6 +154,10 @@ pub struct Options {
     pub tls_listen: Vec<Listen>,
     /// A PEM file with certificate and key, or a folder of such files.
     pub certificate: Option<String>,
+    /// Whose certificates clients may, or must, show: a PEM file. Needs a TLS listen address.
+    pub client_ca_file: Option<String>,
+    /// Refuses clients without a certificate.
+    pub client_certificate_required: bool,
     /// The cluster's nodes.
     pub nodes: Vec<Node>,
     /// Whose certificates `https://` nodes are verified with: a PEM file, or `@system-ca`.
@@ -161,12 +166,19 @@ pub struct Options {
     pub node_tls_insecure: bool,
     /// Checks every 2 s that a node accepts connections.
     pub node_check: bool,
+    /// Ends a client's connection without an answer when the node cannot be reached or gives none, as the node
+    /// itself would, instead of answering 502, 503 or 504. Nothing is tried twice.
+    pub pass_node_failures: bool,
+    /// Headers that requests get on their way to the node, after the capture.
+    pub set_headers: Vec<SetHeader>,
     /// Where the agent listens.
     pub agent: AgentAddress,
     /// Whether writes wait until they are durable. Off for a shadow.
     pub hold: Hold,
     /// Endpoints that are never held: see [`DEFAULT_READS`].
     pub reads: Vec<String>,
+    /// Requests that are neither captured nor held.
+    pub skip_capture: Vec<SkipCapture>,
     /// The largest body that is captured whole, in bytes; at most [`MAX_BODY_LIMIT`].
     /// `tune.bufsize` is this and [`ROOM_FOR_HEADERS`].
     pub body_limit: u32,
@@ -205,13 +217,18 @@ impl Default for Options {
             listen: vec![Listen::on_port(9201)],
             tls_listen: Vec::new(),
             certificate: None,
+            client_ca_file: None,
+            client_certificate_required: false,
             nodes: vec![Node::on_this_machine(9200)],
             node_ca_file: "@system-ca".to_owned(),
             node_tls_insecure: false,
             node_check: true,
+            pass_node_failures: false,
+            set_headers: Vec::new(),
             agent: AgentAddress::on_this_machine(12345),
             hold: Hold::Off,
             reads: DEFAULT_READS.iter().map(|&read| read.to_owned()).collect(),
+            skip_capture: Vec::new(),
             body_limit: 256 * 1024,
             processing_timeout: Duration::from_millis(250),
             hold_timeout: Duration::from_secs(1),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::Files;
 use crate::address::Node;
 use crate::options::{Hold, Options, ROOM_FOR_HEADERS, Role, TargetVersion};
+use crate::request::{SkipCapture, quoted};
 use crate::template::{Value, Values, for_branch, render};
 
 const HAPROXY_TEMPLATE: &str = include_str!("../templates/haproxy.cfg");
@@ -60,6 +61,31 @@ fn values(options: &Options) -> Values {
                     .map(|node| server(node, options))
                     .collect(),
             ),
+        ),
+        ("client_certificates", text(client_certificates(options))),
+        (
+            "pass_node_failures",
+            Value::Flag(options.pass_node_failures),
+        ),
+        ("set_headers", set_headers(options)),
+        ("skip", Value::Flag(!options.skip_capture.is_empty())),
+        (
+            "skip_line",
+            Value::Flag(
+                options
+                    .skip_capture
+                    .iter()
+                    .any(|skip| matches!(skip, SkipCapture::Line(_))),
+            ),
+        ),
+        ("skips", skips(options)),
+        (
+            "and_not_skipped",
+            text(if options.skip_capture.is_empty() {
+                ""
+            } else {
+                " !skipped"
+            }),
         ),
         ("agent", text(&options.agent)),
         ("reads_regex", text(reads_regex(&options.reads))),
@@ -124,6 +150,41 @@ fn server_tls(node: &Node, options: &Options) -> String {
         format!("required ca-file {}", options.node_ca_file)
     };
     format!(" ssl verify {verify}{sni} alpn http/1.1")
+}
+
+/// What a TLS `bind` line says about the clients' own certificates.
+fn client_certificates(options: &Options) -> String {
+    let Some(file) = &options.client_ca_file else {
+        return String::new();
+    };
+    let verify = if options.client_certificate_required {
+        "required"
+    } else {
+        "optional"
+    };
+    format!(" ca-file {file} verify {verify}")
+}
+
+fn set_headers(options: &Options) -> Value {
+    let entry = |header: &crate::SetHeader| {
+        Values::from([
+            ("name", text(&header.name)),
+            // The value is a log format, in which a percent sign would begin an expression.
+            ("value", text(quoted(&header.value.replace('%', "%%")))),
+        ])
+    };
+    Value::List(options.set_headers.iter().map(entry).collect())
+}
+
+fn skips(options: &Options) -> Value {
+    let entry = |skip: &SkipCapture| {
+        let (fetch, regex) = skip.parts();
+        Values::from([
+            ("fetch", text(fetch)),
+            ("regex", text(quoted(&format!("^({regex})$")))),
+        ])
+    };
+    Value::List(options.skip_capture.iter().map(entry).collect())
 }
 
 fn addresses(listen: &[impl ToString]) -> Value {

@@ -140,6 +140,34 @@ fn variations(base: &Options, certificate: &str) -> Vec<Options> {
             o.nodes = vec!["https://localhost:9200".parse().unwrap()];
             o.node_tls_insecure = true;
         }),
+        with(&|o| {
+            o.tls_listen = vec!["*:9344".parse().unwrap()];
+            o.certificate = Some(certificate.to_owned());
+            o.client_ca_file = Some(certificate.to_owned());
+        }),
+        with(&|o| {
+            o.tls_listen = vec!["*:9344".parse().unwrap()];
+            o.certificate = Some(certificate.to_owned());
+            o.client_ca_file = Some(certificate.to_owned());
+            o.client_certificate_required = true;
+        }),
+        with(&|o| {
+            o.pass_node_failures = true;
+            o.set_headers = [
+                r#"X-A: b 'c' "d" \ $HOME %[src] #"#,
+                "Authorization:Basic eA==",
+            ]
+            .map(|header| header.parse().unwrap())
+            .to_vec();
+            o.skip_capture = [
+                "method=HEAD|OPTIONS",
+                r#"target=/_cat/.*[?]v='" x"#,
+                r"line=(GET|POST) /a\d+.*",
+                "header=X-Skip:.*",
+            ]
+            .map(|skip| skip.parse().unwrap())
+            .to_vec();
+        }),
         with(&|o| o.agent = "/run/spoa-agent/spop.sock".parse().unwrap()),
         with(&|o| o.agent = "[::1]:12345".parse().unwrap()),
         with(&|o| {

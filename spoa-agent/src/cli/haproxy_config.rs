@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::ValueHint;
 use haproxy_config::{
-    AgentAddress, Files, Hold, Listen, LogTarget, Node, Options, ROOM_FOR_HEADERS, Role,
-    TargetVersion, generate,
+    AgentAddress, Files, Hold, Listen, LogTarget, Node, Options, ROOM_FOR_HEADERS, Role, SetHeader,
+    SkipCapture, TargetVersion, generate,
 };
 
 use super::exit::Exit;
@@ -41,6 +41,12 @@ pub(super) struct Args {
     /// PEM file with certificate and key, or a directory of such files
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = "Clients")]
     certificate: Option<String>,
+    /// Whose certificates clients may show: a PEM file; needs --tls-listen
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Clients")]
+    client_ca_file: Option<String>,
+    /// Refuse clients without a certificate
+    #[arg(long, help_heading = "Clients")]
+    require_client_certificate: bool,
     /// A node of the cluster: host:port (IPv6 in brackets) or https://host:port; may be repeated
     #[arg(long, value_name = "NODE", help_heading = "Nodes")]
     node: Vec<Node>,
@@ -53,6 +59,12 @@ pub(super) struct Args {
     /// Do not check that nodes accept connections
     #[arg(long, help_heading = "Nodes")]
     no_node_check: bool,
+    /// End the client's connection when a node cannot be reached, as the node would, instead of answering 502 to 504
+    #[arg(long, help_heading = "Nodes")]
+    pass_node_failures: bool,
+    /// A header for requests on their way to the node, which the capture does not have: NAME:VALUE; may be repeated
+    #[arg(long, value_name = "HEADER", help_heading = "Nodes")]
+    set_header: Vec<SetHeader>,
     /// Where the agent listens: host:port or unix@/path
     #[arg(long, value_name = "ADDRESS", help_heading = "Capture")]
     agent: Option<AgentAddress>,
@@ -62,6 +74,10 @@ pub(super) struct Args {
     /// One more endpoint that only reads although it is called with POST, such as _my_search; may be repeated
     #[arg(long, value_name = "PATH", help_heading = "Capture")]
     read: Vec<String>,
+    /// Requests that are neither captured nor held: method=REGEX, target=REGEX, line=REGEX (method, space and
+    /// target) or header=NAME:REGEX, each matching the whole; may be repeated
+    #[arg(long, value_name = "CONDITION", help_heading = "Capture")]
+    skip_capture: Vec<SkipCapture>,
     /// Largest body that is captured whole; HAProxy's buffers are that large
     #[arg(long, value_name = "SIZE", value_parser = read_body_limit, help_heading = "Capture")]
     body_limit: Option<u32>,
@@ -165,6 +181,8 @@ impl Args {
             },
             tls_listen: self.tls_listen,
             certificate: self.certificate,
+            client_ca_file: self.client_ca_file,
+            client_certificate_required: self.require_client_certificate,
             nodes: if self.node.is_empty() {
                 default.nodes
             } else {
@@ -173,9 +191,12 @@ impl Args {
             node_ca_file: self.node_ca_file.unwrap_or(default.node_ca_file),
             node_tls_insecure: self.node_tls_insecure,
             node_check: !self.no_node_check,
+            pass_node_failures: self.pass_node_failures,
+            set_headers: self.set_header,
             agent: self.agent.unwrap_or(default.agent),
             hold: self.hold.unwrap_or(default.hold),
             reads: default.reads.into_iter().chain(self.read).collect(),
+            skip_capture: self.skip_capture,
             body_limit: self.body_limit.unwrap_or(default.body_limit),
             processing_timeout: self
                 .processing_timeout
