@@ -358,7 +358,7 @@ fn address_of(log: &str, what: &str) -> Option<String> {
     line["address"].as_str().map(str::to_owned)
 }
 
-fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+pub(crate) fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(

@@ -22,6 +22,7 @@ pub(crate) mod journal;
 pub(crate) mod load;
 pub(crate) mod mock_kafka;
 pub(crate) mod origin;
+pub(crate) mod supervised;
 pub(crate) mod workload;
 
 use std::fs::File;
