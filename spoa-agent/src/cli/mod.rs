@@ -3,6 +3,7 @@
 //! This module reads arguments, calls what does the work, and turns the result into an exit code
 //! ([`exit`]). It decides nothing about traffic.
 
+mod capture_proxy;
 mod check;
 mod completions;
 mod dead_letter;
@@ -55,6 +56,7 @@ enum Subcommands {
     Run(run::Args),
     Supervise(Box<supervise::Args>),
     Healthcheck(Box<healthcheck::Args>),
+    CaptureProxy(capture_proxy::Args),
     Launch(launch::Args),
     Check(check::Args),
     Replay(Box<replay::Args>),
@@ -77,6 +79,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Subcommands::Run(args) => run::run(args).unwrap_or_else(|error| failed(&error).into()),
         Subcommands::Supervise(args) => {
             supervise::run(*args).unwrap_or_else(|error| failed(&error).into())
+        }
+        Subcommands::CaptureProxy(args) => {
+            capture_proxy::run(args).unwrap_or_else(|error| failed(&error).into())
         }
         Subcommands::Launch(args) => match launch::run(args) {
             Ok(never) => match never {},

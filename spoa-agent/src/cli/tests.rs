@@ -21,7 +21,10 @@ fn parse(arguments: &[&str]) -> Cli {
 fn run_printing(arguments: &[&str]) -> (String, Exit) {
     let mut out = Vec::new();
     let exit = match parse(arguments).command {
-        Subcommands::Run(_) | Subcommands::Supervise(_) | Subcommands::Launch(_) => {
+        Subcommands::Run(_)
+        | Subcommands::Supervise(_)
+        | Subcommands::CaptureProxy(_)
+        | Subcommands::Launch(_) => {
             panic!("this does not end")
         }
         Subcommands::Healthcheck(args) => args.print(&mut out),
@@ -72,6 +75,7 @@ fn help_teaches() {
         "help_supervise",
         supervision_of(&help_of(&["supervise"], true))
     );
+    insta::assert_snapshot!("help_capture_proxy", help_of(&["capture-proxy"], false));
     insta::assert_snapshot!("help_haproxy_config", help_of(&["haproxy-config"], false));
     insta::assert_snapshot!("help_journal_cat", help_of(&["journal", "cat"], true));
     insta::assert_snapshot!(
