@@ -83,7 +83,8 @@ pub(crate) fn micros(name: &str, when: Option<&Bound<'_, PyAny>>) -> PyResult<Op
             when.repr()?
         )));
     };
-    let duration = std::time::Duration::try_from_secs_f64(seconds.max(0.0));
+    let since = if seconds < 0.0 { 0.0 } else { seconds };
+    let duration = std::time::Duration::try_from_secs_f64(since);
     let micros = duration.map(|since| u64::try_from((since.as_nanos() + 500) / 1000));
     match micros {
         Ok(Ok(micros)) => Ok(Some(micros)),

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from . import _toml
-from ._native import ExchangeReader, PairReader, read_journal, read_pairs
-from ._process import AGENT_VARIABLE, AnyPath, Process, beside_the_package, find_program
+from ._native import ExchangeReader, PairReader, SpopClient, read_journal, read_pairs
+from ._process import AGENT_VARIABLE, AnyPath, LogLine, Process, beside_the_package, find_program
 from .errors import AgentError, ConfigError, SpoaError
 
 _USAGE = 2
+_READY = "spoa-agent is ready"
+_LISTEN = ["127.0.0.1:12345"]
 _HTTP_TIMEOUT = 30.0
 _SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)(?: .*)?", re.ASCII)
 _LABEL = re.compile(r'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"', re.ASCII)
@@ -88,7 +90,7 @@ class Agent(Process):
     def journal_dir(self) -> Path:
         """The directory of its journal."""
         for line in self.logs():
-            if line.message == "spoa-agent is ready" and "journal" in line.fields:
+            if line.message == _READY and "journal" in line.fields:
                 return Path(str(line.fields["journal"]))
         raise AgentError("the agent has not told where its journal is: is it ready, and log.level info?")
 
@@ -143,16 +145,22 @@ class Agent(Process):
             file.write(text)
 
     def _is_ready(self) -> bool:
-        admin = self._admin_url()
-        if admin is not None:
-            return self.readiness()[0]
-        return any(line.message == "spoa-agent is ready" for line in self.logs())
+        logs = self.logs()
+        if any(line.message == _READY for line in logs):
+            return _told_admin_url(logs) is None or self.readiness()[0]
+        if any(line.level == "INFO" for line in logs) or self._configured_admin_url() is None:
+            return False
+        # It says too little: perhaps it is ready, and has not said so. The admin server is there before the listeners are.
+        listen = [address for address in self._configured_listen() if not address.endswith(":0")]
+        return self.readiness()[0] and all(SpopClient.health_check(address) for address in listen)
+
+    def _configured_listen(self) -> list[str]:
+        server = self.config.get("server") if isinstance(self.config, Mapping) else None
+        listen = server.get("listen", _LISTEN) if isinstance(server, Mapping) else _LISTEN
+        return [listen] if isinstance(listen, str) else [str(address) for address in listen]
 
     def _admin_url(self) -> Optional[str]:
-        for line in self.logs():
-            if line.message.startswith("serving /metrics") and "address" in line.fields:
-                return f"http://{line.fields['address']}"
-        return self._configured_admin_url()
+        return _told_admin_url(self.logs()) or self._configured_admin_url()
 
     def _configured_admin_url(self) -> Optional[str]:
         """Of an agent that logs too little to tell."""
@@ -208,6 +216,13 @@ def parse_metrics(text: str) -> list[Sample]:
             labels = {name: _unescaped(value) for name, value in _LABEL.findall(match[2] or "")}
             samples.append(Sample(match[1], labels, float(match[3])))
     return samples
+
+
+def _told_admin_url(logs: Sequence[LogLine]) -> Optional[str]:
+    for line in logs:
+        if line.message.startswith("serving /metrics") and "address" in line.fields:
+            return f"http://{line.fields['address']}"
+    return None
 
 
 def _unescaped(value: str) -> str:

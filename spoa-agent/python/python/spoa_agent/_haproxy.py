@@ -178,6 +178,11 @@ class Haproxy(Process):
     def _command(self) -> list[str]:
         if isinstance(self.config, HaproxyConfig):
             self.config.write(self.folder)
+        check_haproxy(self.config_path, self.binary)
+        # Otherwise whoever is there would be taken for this one.
+        for host, port in self.addresses:
+            if accepts(host, port):
+                raise AgentError(f"somebody listens on {host} port {port} already; choose another port")
         return [self.binary, "-db", "-f", str(self.config_path), *self.arguments]
 
     def _is_ready(self) -> bool:

@@ -12,13 +12,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 from ._native import Ack, Action, SpopClient, decode_headers, encode_headers
 
 __all__ = ["Ack", "Action", "Message", "SpopClient", "decode_headers", "encode_headers", "request_message", "response_message"]
 
-Message = tuple[str, dict[str, object]]
+if TYPE_CHECKING:
+    from ._native import SpopValue
+
+#: A name, and the arguments by their names.
+Message = tuple[str, "dict[str, SpopValue]"]
 Headers = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 
 CONTRACT = 1
@@ -67,12 +71,12 @@ def response_message(
     request_time_us: Optional[int] = None,
 ) -> Message:
     """The response half."""
-    common = _common(id, version, headers, body, whole, time_us)
+    time_us = _now() if time_us is None else time_us
     return (
         "capture-response",
         {
-            **common,
-            "t0": common["ts"] if request_time_us is None else request_time_us,
+            **_common(id, version, headers, body, whole, time_us),
+            "t0": time_us if request_time_us is None else request_time_us,
             "be": backend,
             "srv": server,
             "st": status,
@@ -80,12 +84,12 @@ def response_message(
     )
 
 
-def _common(id: str, version: str, headers: Headers, body: bytes, whole: bool, time_us: Optional[int]) -> dict[str, object]:
+def _common(id: str, version: str, headers: Headers, body: bytes, whole: bool, time_us: Optional[int]) -> dict[str, SpopValue]:
     fields = headers.items() if isinstance(headers, Mapping) else headers
     return {
         "v": CONTRACT,
         "id": id,
-        "ts": time.time_ns() // 1000 if time_us is None else time_us,
+        "ts": _now() if time_us is None else time_us,
         "ver": version,
         "hd": encode_headers(fields),
         "bs": len(body),
@@ -93,3 +97,7 @@ def _common(id: str, version: str, headers: Headers, body: bytes, whole: bool, t
         "eom": whole,
         "body": body,
     }
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
