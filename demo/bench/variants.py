@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stage.processes import Child, Processes, accepts, free_ports
-from stage.side import Side
+from stage.side import LocalSide
 
 ANSWER_BYTES = 1024
 
@@ -57,7 +57,7 @@ class Variant:
     name: str
     url: str
     haproxy: Child
-    side: Side | None = None
+    side: LocalSide | None = None
 
     @property
     def agent(self) -> Child | None:
@@ -103,8 +103,7 @@ def with_agent(
 ) -> Variant:
     place = folder / name
     place.mkdir()
-    side = Side.plan("primary", place, agent)
+    side = LocalSide("primary", place, agent)
     side.node_ports = [origin]
     side.start_agent(processes, "--journal-max-bytes", "4GiB", *more)
-    side.start_haproxy(processes, haproxy)
-    return Variant(name, side.url, processes.children[-1], side)
+    return Variant(name, side.url, side.start_haproxy(processes, haproxy), side)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import random
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +53,13 @@ class Child:
 class Processes:
     """All our children. As a context manager it ends them, newest first, however the block ends."""
 
-    def __init__(self, folder: Path, stop_seconds: float = 15) -> None:
+    def __init__(
+        self, folder: Path, stop_seconds: float = 15, announce: Callable[[str], None] = lambda command: None
+    ) -> None:
+        """`announce` is told each command before it is started."""
         self.folder = folder
         self.stop_seconds = stop_seconds
+        self.announce = announce
         self.children: list[Child] = []
 
     def __enter__(self) -> Processes:
@@ -62,15 +68,20 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         self.stop_all()
 
-    def start(self, name: str, *command: object, cwd: Path | None = None) -> Child:
+    def start(
+        self, name: str, *command: object, cwd: Path | None = None, environment: dict[str, str] | None = None
+    ) -> Child:
+        """Its standard input stays open, and says nothing, as long as we live."""
         log = self.folder / f"{name.replace(' ', '-')}.out"
         arguments = [str(argument) for argument in command]
+        self.announce(" ".join(arguments))
         with log.open("wb") as out:
             # A session of its own: Ctrl-C reaches us alone, and we end the children in order.
             process = subprocess.Popen(
                 arguments,
                 cwd=cwd,
-                stdin=subprocess.DEVNULL,
+                env=None if environment is None else {**os.environ, **environment},
+                stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -98,15 +109,20 @@ class Processes:
 
     def stop_all(self) -> None:
         while self.children:
-            child = self.children.pop()
-            if child.process.poll() is not None:
-                continue
-            child.process.terminate()
-            try:
-                child.process.wait(self.stop_seconds)
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
+            end(self.children.pop(), self.stop_seconds)
+
+
+def end(child: Child, seconds: float) -> None:
+    process = child.process
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdin:
+        process.stdin.close()
 
 
 def holds(condition: Callable[[], bool]) -> bool:
@@ -157,6 +173,23 @@ def free_ports(count: int) -> list[int]:
     raise StageError(f"fewer than {count} free ports from {PORTS.start} to {PORTS.stop} on 127.0.0.1")
 
 
+def port_or_another(host: str, wanted: int) -> tuple[int, str]:
+    """The wanted port, or a free one and why; 0 wants any."""
+    if wanted == 0:
+        return free_ports(1)[0], ""
+    if wanted in handed_out:
+        return free_ports(1)[0], "is taken by another part of the demo"
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted))
+        except OSError as error:
+            reasons = {errno.EADDRINUSE: "is taken", errno.EACCES: "is not permitted for this user"}
+            return free_ports(1)[0], reasons.get(error.errno or 0, f"cannot be had ({error.strerror})")
+    handed_out.add(wanted)
+    return wanted, ""
+
+
 def accepts(port: int) -> bool:
     """Whether somebody listens."""
     try:
@@ -164,3 +197,9 @@ def accepts(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def fetch(url: str) -> bytes:
+    """The body of a GET; an `OSError` when there is none, or its status is not 200."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return bytes(answer.read())

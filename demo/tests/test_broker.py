@@ -16,7 +16,7 @@ class BrokerTest(unittest.TestCase):
             self.skipTest("NOT TESTED with Kafka: it is not installed; scripts/setup broker does that")
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
 
-    def enterContext(self, manager):  # noqa: N802  # There since Python 3.11.
+    def enterContext(self, manager):  # There since Python 3.11.
         value = manager.__enter__()
         self.addCleanup(manager.__exit__, None, None, None)
         return value

@@ -4,7 +4,7 @@ import unittest
 from collections import Counter
 from typing import Any
 
-from quickstart import proof
+from haproxy_demo import proof
 from traffic_gen.clients import digest
 
 

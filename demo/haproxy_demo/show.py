@@ -1,15 +1,18 @@
-"""What the quickstart prints: steps, a progress display, tables. Colours and redrawing on a terminal only."""
+"""What the demonstration prints: steps, a progress display, tables. Colours and redrawing on a terminal only."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from stage.running import Running
 from traffic_gen.clients import Progress
 
 from .proof import Check
+
+Say = Callable[[str], None]
 
 TERMINAL = sys.stdout.isatty()
 BAR = 30
@@ -102,3 +105,56 @@ def checks(made: list[Check]) -> bool:
         mark = coloured("yes", True) if check.holds else coloured("NO ", False)
         say(f"   {mark}  {check.claim.ljust(width)}  {check.detail}".rstrip())
     return all(check.holds for check in made)
+
+
+def detail(text: str, wanted: bool) -> None:
+    if wanted:
+        say(f"   {text}")
+
+
+def nodes(running: Running) -> None:
+    say()
+    rows = running.table()
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        say("   " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    for side in (running.primary, running.shadow):
+        say(f"   {side.role:8} HAProxy {side.url}   agent {side.admin_url}   nodes {', '.join(side.node_urls)}")
+    if running.broker:
+        say(
+            f"   Kafka    {running.broker.outside} (for the agent: {running.broker.inside}), topic {running.broker.topic}"
+        )
+
+
+def invitation(running: Running) -> None:
+    primary, shadow = (side.url.replace("127.0.0.1", "localhost") for side in (running.primary, running.shadow))
+    node = running.shadow.node_urls[1].replace("127.0.0.1", "localhost")
+    json_type = "-H 'Content-Type: application/json'"
+    kind = "an Elasticsearch 7.10.2 cluster of two nodes" if running.nodes == "real" else (
+        "a cluster of two nodes of the built-in store, which is NOT Elasticsearch")  # fmt: skip
+    more = "\n".join(f"{name + ':':15}{hint}" for name, hint in running.hints.items())
+    say(f"""
+HAProxy is running at {primary} and passes traffic to {kind}.
+Requests and responses are captured, whole, and are lines of the traffic log. The requests are mirrored to a shadow
+cluster behind an HAProxy of its own at {shadow}.
+
+Some example commands you can run to demonstrate the behavior are:
+curl -X GET '{primary}'
+curl -X GET '{primary}/_cat/nodes?v=true&pretty'
+curl -X PUT '{primary}/noldor/_doc/1' {json_type} -d'{{"name": "Finwe"}}'
+curl -X GET '{primary}/noldor/_doc/1'
+curl -X GET '{node}/noldor/_doc/1'      # the same, from a node of the shadow cluster
+curl '{running.primary.admin_url}/ledger'; curl '{running.primary.admin_url}/metrics'
+{more}
+traffic:       traffic-gen/run.py --target {primary.removeprefix("http://")} --test-mode
+
+When you are done playing with the setup, hit the RETURN key in this terminal window (or Ctrl-C) to shut down and clean up.
+""")
+
+
+def last_words(running: Running) -> None:
+    """Of each part, as the files go away."""
+    for name, lines in running.last_words().items():
+        step(f"Last lines of {name}")
+        for line in lines:
+            say(f"   {line}")

@@ -1,4 +1,4 @@
-"""Whether everything balances: what the clients know, both journals, the ledger, both clusters."""
+"""Whether everything balances: what the clients know, both journals, log, ledger, topic, both clusters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from traffic_gen.clients import digest
@@ -33,6 +32,7 @@ class Captured:
     not_whole: int = 0
     without_response: int = 0
     body_bytes: int = 0
+    bulk_bytes: int = 0
 
 
 def captured(exchanges: Iterable[dict[str, Any]]) -> Captured:
@@ -47,20 +47,32 @@ def captured(exchanges: Iterable[dict[str, Any]]) -> Captured:
         seen.not_whole += extent(request) != "whole" or extent(response) != "whole"
         seen.body_bytes += len(sent) + len(received)
         method, target = request["method"], request["target"]
+        if target.split("?")[0].endswith("/_bulk"):
+            seen.bulk_bytes += len(sent)
         seen.requests[exchange["event"]["id"]] = (method, target, sent)
         seen.digests[digest(method, target, sent, response["status_code"], received)] += 1
     return seen
 
 
-def check_capture(sent: int, digests: Counter[bytes], primary: Captured, log_lines: int) -> list[Check]:
-    both = sum((primary.digests & digests).values())
-    return [
+def check_capture(sent: int, digests: Counter[bytes] | None, primary: Captured, log: Captured) -> list[Check]:
+    """`digests` are what our own clients remember. Other clients do not tell, but HAProxy counted their requests."""
+    checks = [
         equal("every exchange is in the primary journal, once", sent, primary.exchanges),
         none("both halves of each are there", primary.without_response, "without a response"),
         none("every body is whole", primary.not_whole, "with a body that is not"),
-        equal("method, target, bodies and status are what the clients saw, byte for byte", sent, both),
-        equal("every exchange is a line of the traffic log", sent, log_lines),
+        equal("every exchange is a line of the traffic log", sent, log.exchanges),
+        none("every line has what the journal has, bodies included", different(primary, log), "differ"),
+        Check("among them bulks, with their bodies", log.bulk_bytes > 0, f"{log.bulk_bytes:,} bytes"),
     ]
+    if digests is None:
+        return checks
+    both = sum((primary.digests & digests).values())
+    return [*checks, equal("method, target, bodies and status are what the clients saw, byte for byte", sent, both)]
+
+
+def different(one: Captured, other: Captured) -> int:
+    """Exchanges that are in one only, or not the same in both."""
+    return max(sum((one.digests - other.digests).values()), sum((other.digests - one.digests).values()))
 
 
 def check_shadow(primary: Captured, shadow: Captured, left_out: int) -> list[Check]:
@@ -77,12 +89,17 @@ def check_shadow(primary: Captured, shadow: Captured, left_out: int) -> list[Che
 
 
 def is_same_or_pinned(captured: tuple[str, str, bytes], sent: tuple[str, str, bytes]) -> bool:
-    """Byte for byte, but for writes: without an id they get the primary's, and without what the primary refused."""
+    """Byte for byte, but for scrolls, and for writes: without an id they get the primary's, and without what the primary refused."""
     if captured == sent:
         return True
     (method, target, body), (sent_method, sent_target, sent_body) = captured, sent
     path, sent_path = target.split("?")[0].rstrip("/"), sent_target.split("?")[0]
-    if method != sent_method or method not in ("POST", "PUT", "DELETE"):
+    if method != sent_method:
+        return False
+    if path == "/_search/scroll" or path.startswith("/_search/scroll/"):
+        # A scroll goes on under the id that the shadow gave.
+        return sent_path.startswith("/_search/scroll")
+    if method not in ("POST", "PUT", "DELETE"):
         return False
     if path.endswith("/_bulk"):
         return sent_path == path and len(sent_body) > 0
@@ -104,6 +121,18 @@ def check_ledger(sent: int, ledger: dict[str, Any], side: str) -> list[Check]:
         checks.append(equal(f"{side}: delivered by {name}", meant, account["delivered"]))
         checks.append(Check(f"{side}: the account of {name} balances", balances(account) and follower["balanced"]))
     return checks
+
+
+def check_topic(primary: Captured, in_topic: Counter[str]) -> list[Check]:
+    """Every exchange at least once: what is told twice has the same id."""
+    missing, unknown = primary.requests.keys() - in_topic.keys(), in_topic.keys() - primary.requests.keys()
+    told = f"{len(in_topic):,}, of which {sum(in_topic.values()) - len(in_topic):,} more than once"
+    return [
+        Check(
+            "every exchange is in the Kafka topic", not missing, f"{len(missing):,} are missing" if missing else told
+        ),
+        none("and nothing else", len(unknown), "are no exchange of the journal"),
+    ]
 
 
 def balances(account: dict[str, Any]) -> bool:
@@ -160,11 +189,6 @@ def content(half: dict[str, Any]) -> bytes:
     """The bytes of a body: text when they are UTF-8, `{"base64": ..}` when they are not."""
     written = half["body"].get("content", "")
     return base64.b64decode(written["base64"]) if isinstance(written, dict) else str(written).encode()
-
-
-def lines_of(log: Path) -> int:
-    with log.open("rb") as lines:
-        return sum(1 for _ in lines)
 
 
 def text(value: Any) -> str:
