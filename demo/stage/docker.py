@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import uuid
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +17,7 @@ from .clusters import DEMO, Documents, all_documents
 from .local import PATIENCE
 from .processes import StageError, fetch, port_or_another
 from .running import Broker, Running, Say, Wanted
-from .side import Side, output_of
+from .side import Side
 
 LABEL = "spoa-agent.demo"
 NETWORK = "haproxy-demo"
@@ -224,20 +222,13 @@ class ContainerBroker(Broker):
             "KAFKA_HEAP_OPTS": "-Xms384m -Xmx384m",
         }
 
-    def exchange_ids(self) -> Counter[str]:
-        """Read with Kafka's own consumer, until nothing comes for a while."""
-        command = [
+    def header_command(self) -> list[str]:
+        # It ends when nothing comes for a while.
+        return [
             self.docker, "exec", "kafka", "/opt/kafka/bin/kafka-console-consumer.sh", "--bootstrap-server", f"localhost:{KAFKA_INSIDE}",
             "--topic", self.topic, "--from-beginning", "--timeout-ms", "15000",
             "--property", "print.headers=true", "--property", "print.value=false",
         ]  # fmt: skip
-        self_ids: Counter[str] = Counter()
-        with output_of(command) as lines:
-            for line in lines:
-                headers = dict(re.findall(r"(\w+):([^,\t]*)", line.decode(errors="replace").strip()))
-                if headers.get("kind") == "exchange" and headers.get("part", "1/1").startswith("1/"):
-                    self_ids[headers.get("id", "")] += 1
-        return self_ids
 
 
 @dataclass

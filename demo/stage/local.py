@@ -17,11 +17,10 @@ BROKER_SECONDS = 120
 
 
 class LocalBroker(Broker):
-    def __init__(self, ports: tuple[int, int], topic: str, binary: Path) -> None:
+    def __init__(self, ports: tuple[int, int], topic: str) -> None:
         inside, outside = ports
         self.inside, self.outside = f"127.0.0.1:{inside}", f"localhost:{outside}"
         self.topic = topic
-        self.binary = binary
 
     def start(self, processes: Processes, folder: Path) -> Child:
         return processes.start(
@@ -30,6 +29,13 @@ class LocalBroker(Broker):
             f"advertised.listeners=INSIDE://{self.inside},OUTSIDE://{self.outside}",
             "listener.security.protocol.map=INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT",
         )  # fmt: skip
+
+    def agent_options(self) -> list[str]:
+        return ["--kafka-brokers", self.inside, "--kafka-topic", self.topic]
+
+    def header_command(self) -> list[str]:
+        libraries = DEMO.parent / ".cache" / "broker" / "lib"
+        return ["java", "-cp", f"{libraries}/*", str(DEMO / "stage" / "ReadTopic.java"), self.inside, self.topic]
 
 
 @dataclass
@@ -78,7 +84,7 @@ class LocalRuntime:
 
     def plan_broker(self) -> LocalBroker:
         ports = (self.port("the broker", "127.0.0.1", 0), self.port("the broker", "127.0.0.1", self.wanted.kafka_port))
-        return LocalBroker(ports, self.wanted.topic, self.binary)
+        return LocalBroker(ports, self.wanted.topic)
 
     def port(self, whose: str, host: str, wanted: int) -> int:
         port, why = port_or_another(host, wanted)

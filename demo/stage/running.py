@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from .processes import StageError, holds
-from .side import Side
+from .side import Side, output_of
 
 Say = Callable[[str], None]
 
@@ -30,20 +30,37 @@ class Wanted:
 
 
 class Broker(ABC):
-    """A broker with two listeners: one for the agent, one for this machine."""
+    """A broker with two listeners: one for the agent, one for this machine. What it holds is read with Kafka's own clients."""
 
     inside: str
     outside: str
     topic: str
 
-    def agent_options(self) -> list[str]:
-        return ["--kafka-brokers", self.inside, "--kafka-topic", self.topic]
+    @abstractmethod
+    def header_command(self) -> list[str]:
+        """What prints the headers of every message of the topic, `NAME:VALUE,NAME:VALUE` a line."""
+
+    def exchange_ids(self) -> Counter[str]:
+        """How often each exchange is in the topic. One that is in several messages begins with its first part."""
+        ids: Counter[str] = Counter()
+        with output_of(self.header_command()) as lines:
+            for line in lines:
+                headers = read_headers(line.decode(errors="replace").rstrip("\n"))
+                if headers.get("kind") == "exchange" and headers.get("part", "1/1").startswith("1/"):
+                    ids[headers.get("id", "")] += 1
+        return ids
+
+
+def read_headers(line: str) -> dict[str, str]:
+    """A consumer may print a tab after them."""
+    pairs = (word.partition(":") for word in line.split("\t")[0].split(","))
+    return {name: value for name, _, value in pairs}
 
 
 class Running(ABC):
     primary: Side
     shadow: Side
-    broker: Any
+    broker: Broker | None
     # "real" or "builtin".
     nodes: str
     # What to try next, for people.

@@ -156,7 +156,8 @@ class LocalSide(Side):
                 rows = csv.DictReader(line for line in answer if line.strip())
                 for row in rows:
                     if row["# pxname"] == self.role and row["svname"] == "FRONTEND":
-                        return int(row["req_tot"])
+                        # Without what ended before it was a request, such as a connection that is only opened.
+                        return int(row["req_tot"]) - int(row["ereq"] or 0)
         return None
 
 

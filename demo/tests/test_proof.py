@@ -8,11 +8,11 @@ from haproxy_demo import proof
 from traffic_gen.clients import digest
 
 
-def exchange(id: str, sent: Any = "{}", status: int = 200) -> dict[str, Any]:
+def exchange(id: str, sent: Any = "{}", status: int = 200, target: str = "/a/_bulk") -> dict[str, Any]:
     body = {"extent": "whole", "bytes": 2}
     return {
         "event": {"id": id},
-        "request": {"method": "PUT", "target": "/a", "body": {**body, "content": sent}},
+        "request": {"method": "PUT", "target": target, "body": {**body, "content": sent}},
         "response": {"status_code": status, "body": {**body, "content": "ok"}},
     }
 
@@ -26,25 +26,44 @@ class ProofTest(unittest.TestCase):
         return [check.claim for check in checks if not check.holds]
 
     def test_what_the_clients_saw_must_be_in_the_journal_to_the_byte(self) -> None:
-        seen = Counter([digest("PUT", "/a", b"{}", 200, b"ok")])
+        seen = Counter([digest("PUT", "/a/_bulk", b"{}", 200, b"ok")])
         same = proof.captured([exchange("1")])
-        self.assertEqual([], self.fails(proof.check_capture(1, seen, same, 1)))
+        self.assertEqual([], self.fails(proof.check_capture(1, seen, same, same)))
         other = proof.captured([exchange("1", sent="{ }")])
-        self.assertEqual(1, len(self.fails(proof.check_capture(1, seen, other, 1))))
-        self.assertEqual(3, len(self.fails(proof.check_capture(2, seen, same, 1))))
+        self.assertEqual(1, len(self.fails(proof.check_capture(1, seen, other, other))))
+        self.assertEqual(3, len(self.fails(proof.check_capture(2, seen, same, same))))
+
+    def test_without_a_memory_of_the_clients_the_count_must_be_right_all_the_same(self) -> None:
+        held = proof.captured([exchange("1")])
+        self.assertEqual([], self.fails(proof.check_capture(1, None, held, held)))
+        self.assertEqual(2, len(self.fails(proof.check_capture(2, None, held, held))))
+
+    def test_the_traffic_log_must_have_what_the_journal_has(self) -> None:
+        held = proof.captured([exchange("1")])
+        for lines in ([exchange("1", status=201)], [exchange("1", sent="")], []):
+            self.assertTrue(self.fails(proof.check_capture(1, None, held, proof.captured(lines))))
+
+    def test_traffic_without_a_bulk_body_proves_nothing_about_bulks(self) -> None:
+        held = proof.captured([exchange("1", target="/a")])
+        self.assertEqual(1, len(self.fails(proof.check_capture(1, None, held, held))))
+
+    def test_every_exchange_must_be_in_the_topic_at_least_once(self) -> None:
+        held = proof.captured([exchange("1"), exchange("2")])
+        for ids, fails in (({"1": 1, "2": 1}, 0), ({"1": 3, "2": 1}, 0), ({"1": 2}, 1), ({"1": 1, "2": 1, "3": 1}, 1)):
+            with self.subTest(ids):
+                self.assertEqual(fails, len(self.fails(proof.check_topic(held, Counter(ids)))))
 
     def test_a_body_in_base64_is_its_bytes(self) -> None:
         held = proof.captured([exchange("1", sent={"base64": "/w=="})])
-        self.assertEqual({"1": ("PUT", "/a", b"\xff")}, held.requests)
+        self.assertEqual({"1": ("PUT", "/a/_bulk", b"\xff")}, held.requests)
 
     def test_the_shadow_must_have_each_id_once_and_with_the_same_request(self) -> None:
-        mine = proof.captured([exchange("1"), exchange("2")])
-        self.assertEqual([], self.fails(proof.check_shadow(mine, proof.captured([exchange("2"), exchange("1")]), 0)))
-        self.assertEqual([], self.fails(proof.check_shadow(mine, proof.captured([exchange("1")]), 1)))
-        for theirs in ([exchange("1")], [exchange("1"), exchange("3")], [exchange("1"), exchange("2", sent="x")]):
+        one, two, three = (exchange(id, target="/a") for id in "123")
+        mine = proof.captured([one, two])
+        self.assertEqual([], self.fails(proof.check_shadow(mine, proof.captured([two, one]), 0)))
+        self.assertEqual([], self.fails(proof.check_shadow(mine, proof.captured([one]), 1)))
+        for theirs in ([one], [one, three], [one, exchange("2", sent="x", target="/a")], [one, two, two]):
             self.assertTrue(self.fails(proof.check_shadow(mine, proof.captured(theirs), 0)))
-        twice = [exchange("1"), exchange("2"), exchange("2")]
-        self.assertTrue(self.fails(proof.check_shadow(mine, proof.captured(twice), 0)))
 
     def test_a_write_without_an_id_may_have_the_primarys_and_a_read_may_not(self) -> None:
         written, pinned = ("POST", "/a/_doc", b"{}"), ("POST", "/a/_doc/x?op_type=create", b"{}")
@@ -53,6 +72,10 @@ class ProofTest(unittest.TestCase):
         self.assertFalse(proof.is_same_or_pinned(written, ("POST", "/b/_doc/x", b"{}")))
         self.assertTrue(proof.is_same_or_pinned(("POST", "/_bulk", b"1"), ("POST", "/_bulk", b"2")))
         self.assertFalse(proof.is_same_or_pinned(("GET", "/a", b""), ("GET", "/a/x", b"")))
+
+    def test_a_scroll_goes_on_under_the_id_of_the_shadow(self) -> None:
+        self.assertTrue(proof.is_same_or_pinned(("GET", "/_search/scroll", b"1"), ("GET", "/_search/scroll", b"2")))
+        self.assertFalse(proof.is_same_or_pinned(("GET", "/_search/scroll", b"1"), ("GET", "/a/_search", b"2")))
 
     def test_documents_are_compared_by_id_and_content(self) -> None:
         primary = {"a": [document("1", {"x": 1}), document("g1", {"x": 2}, True)]}
@@ -66,6 +89,17 @@ class ProofTest(unittest.TestCase):
             {},
         ):
             self.assertTrue(self.fails(proof.check_documents(primary, differs)), differs)
+
+    def test_what_came_again_under_its_id_is_known_and_more_than_that_is_not(self) -> None:
+        follower = {
+            "exchanges": {"read": 3, "delivered": 3, "filtered": {}, "dropped": {}, "in_flight": 0},
+            "records": {"duplicates": 4},
+            "balanced": True,
+        }
+        for captured, fails in ((5, 0), (6, 2), (3, 2)):
+            halves = {half: {"captured": captured} for half in ("requests", "responses")}
+            checks = proof.check_ledger(3, {"capture": halves, "followers": {"traffic_log": follower}}, "shadow")
+            self.assertEqual(fails, len(self.fails(checks)))
 
     def test_an_account_must_balance(self) -> None:
         account = {"read": 4, "delivered": 1, "filtered": {"x": 1}, "dropped": {"y": 1}, "in_flight": 1}

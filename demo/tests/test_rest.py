@@ -108,6 +108,7 @@ class RestTest(unittest.TestCase):
 
     def test_what_it_cannot_do_is_refused_with_a_reason(self) -> None:
         self.call("PUT", "/a")
+        body: dict[str, Any]
         for body in (
             {"query": {"fuzzy": {}}},
             {"aggs": {}},

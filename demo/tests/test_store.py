@@ -1,6 +1,8 @@
 """The store: versions, sequence numbers, conditions, selection."""
 
 import unittest
+from collections.abc import Callable
+from typing import Any
 
 from nodes.store import Condition, Store, StoreError
 
@@ -9,7 +11,7 @@ class StoreTest(unittest.TestCase):
     def setUp(self) -> None:
         self.store = Store()
 
-    def refused(self, status: int, call, *arguments) -> None:
+    def refused(self, status: int, call: Callable[..., Any], *arguments: Any) -> None:
         with self.assertRaises(StoreError) as caught:
             call(*arguments)
         self.assertEqual(status, caught.exception.status)
@@ -48,7 +50,8 @@ class StoreTest(unittest.TestCase):
     def test_an_update_merges_objects_and_replaces_the_rest(self) -> None:
         self.store.put("a", "1", {"o": {"x": 1, "y": [1]}, "z": 1})
         self.store.update("a", "1", {"doc": {"o": {"y": [2]}, "z": None}})
-        self.assertEqual({"o": {"x": 1, "y": [2]}, "z": None}, self.store.get("a", "1").source)
+        updated = self.store.get("a", "1")
+        self.assertEqual({"o": {"x": 1, "y": [2]}, "z": None}, updated and updated.source)
 
     def test_an_update_that_changes_nothing_is_a_noop(self) -> None:
         before = self.store.put("a", "1", {"x": 1})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -13,8 +14,9 @@ from traffic_gen.benchmark import BenchmarkError, Load
 from traffic_gen.target import Target
 
 # Notes its arguments and options, and writes results.
-STAND_IN = """\
-#!/usr/bin/env python3
+STAND_IN = (
+    f"#!{sys.executable} -IS"
+    + """
 import pathlib, shutil, sys
 here = pathlib.Path(__file__).parent
 values = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
@@ -29,6 +31,7 @@ if rate != "none":
     pathlib.Path(values["--results-file"]).write_text(rows)
 sys.exit(int(code))
 """
+)
 
 
 class Benchmark(unittest.TestCase):
