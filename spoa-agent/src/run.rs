@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambiguous::AmbiguousList;
 use crate::capture::Capture;
+use crate::capture::holds::Holds;
 use crate::config::{self, AckLevel, Begin, Config, Hold, Ids, PairsTo, ResolveBy, WhenFull};
 use crate::dead_letter::DeadLetters;
 use crate::follower::{Follower, Until, Watched};
@@ -174,6 +175,7 @@ impl Agent {
         if let Some(log) = pair_log(config, &journal, &metrics, &until, &mut watched)? {
             followers.push(thread("pair-log", move |runtime| log.run(runtime))?);
         }
+        let holds = (config.capture.hold == Hold::Kafka).then(Arc::<Holds>::default);
         let mut offloads = Vec::new();
         for name in [Name::Kafka, Name::KafkaPairs] {
             let offload = offload(
@@ -187,6 +189,8 @@ impl Agent {
             )?;
             if let Some(offload) = offload {
                 offloads.push((name, offload.standing()));
+                let holds = holds.clone().filter(|_| name == Name::Kafka);
+                let offload = offload.with_holds(holds);
                 followers.push(thread(name.as_str(), move |runtime| offload.run(runtime))?);
             }
         }
@@ -212,6 +216,7 @@ impl Agent {
             Arc::clone(&capture),
             journal.clone(),
             ability.clone(),
+            holds,
             metrics.server.clone(),
         );
         let admin_off = CancellationToken::new();
@@ -334,7 +339,10 @@ fn limits(config: &Config) -> Limits {
         max_frame_size: u32::try_from(config.server.max_frame_size).unwrap_or(u32::MAX),
         frame_memory: config.server.frame_memory,
         hello_timeout: config.server.hello_timeout,
-        hold_deadline: config.capture.hold_deadline,
+        hold_deadline: match config.capture.hold {
+            Hold::Journal => config.capture.hold_deadline,
+            Hold::Kafka => config.kafka.hold_deadline,
+        },
         ack: match config.journal.ack {
             AckLevel::Append => Level::Append,
             AckLevel::Write => Level::Write,

@@ -12,14 +12,14 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exchange::message::Told;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use spop_codec::Value;
 
 use support::agent::Setup;
-use support::fake_haproxy::{FakeHaproxy, Message, ack, notify, request, response};
+use support::fake_haproxy::{FakeHaproxy, Message, ack, held, notify, request, response};
 use support::mock_kafka::{MockKafka, TOPIC};
 use support::{Agent, assert_ledger_balances, wait_until};
 
@@ -388,4 +388,99 @@ fn a_shutdown_delivers_what_it_can_and_does_not_wait_for_a_kafka_that_is_away() 
     kafka.cluster.broker_up(-1).unwrap();
     agent.start_again();
     assert_all_delivered(&agent, &kafka, 0..150);
+}
+
+/// Held for at most this long in tests in which Kafka is away.
+const DEADLINE: Duration = Duration::from_millis(1500);
+
+fn holding(kafka: &MockKafka) -> Setup {
+    setup(kafka)
+        .set("capture.hold", "kafka")
+        .set("kafka.hold_deadline", "1500ms")
+}
+
+#[test]
+fn the_ack_of_a_held_write_comes_when_kafka_has_its_request() {
+    let kafka = MockKafka::start();
+    let agent = holding(&kafka).set("kafka.hold_deadline", "50s").start();
+    let mut haproxy = FakeHaproxy::connected(&agent);
+    for number in 0..20 {
+        haproxy.sends(&notify(number + 1, 1, &[held(&id(number)).body(b"{}")]));
+        haproxy.expects(ack(number + 1, 1).durable());
+        let is_there = |told: &Told| match told {
+            Told::Request { request, .. } => request.id == id(number),
+            _ => false,
+        };
+        assert!(
+            kafka.told(TOPIC).iter().any(is_there),
+            "{number} is not there"
+        );
+    }
+    for number in 0..20 {
+        haproxy.sends(&notify(number + 1, 2, &[response(&id(number))]));
+        haproxy.expects(ack(number + 1, 2));
+    }
+    assert_eq!(assert_all_delivered(&agent, &kafka, 0..20), 0);
+    let text = agent.admin("/metrics").1;
+    assert!(
+        text.contains("spoa_agent_holds_ended_total{outcome=\"durable\"} 20\n"),
+        "{text}"
+    );
+    // A request and its exchange are in one partition, in this order.
+    let mut seen = BTreeMap::new();
+    for stored in kafka.stored(TOPIC) {
+        let kinds: &mut Vec<String> = seen.entry(stored.headers["id"].clone()).or_default();
+        kinds.push(stored.headers["kind"].clone());
+    }
+    assert!(
+        seen.values().all(|kinds| *kinds == ["request", "exchange"]),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn a_hold_ends_at_its_deadline_and_the_next_ones_at_once_and_kafka_gets_all_of_them_later() {
+    let kafka = MockKafka::start();
+    kafka.cluster.broker_down(-1).unwrap();
+    let agent = holding(&kafka).start();
+    let mut haproxy = FakeHaproxy::connected(&agent);
+    let began = Instant::now();
+    haproxy.sends(&notify(1, 1, &[held(&id(0))]));
+    haproxy.expects(ack(1, 1));
+    assert!(began.elapsed() >= DEADLINE, "{:?}", began.elapsed());
+    for number in 1..10 {
+        haproxy.sends(&notify(number + 1, 1, &[held(&id(number))]));
+        haproxy.expects(ack(number + 1, 1));
+    }
+    let text = agent.admin("/metrics").1;
+    for line in [
+        "spoa_agent_holds_ended_total{outcome=\"deadline\"} 1\n",
+        "spoa_agent_holds_ended_total{outcome=\"kafka_away\"} 9\n",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert!(agent.log_lines("a held write was released without being durable") >= 2);
+    for number in 0..10 {
+        haproxy.sends(&notify(number + 1, 2, &[response(&id(number))]));
+        haproxy.expects(ack(number + 1, 2));
+    }
+    kafka.cluster.broker_up(-1).unwrap();
+    assert_all_delivered(&agent, &kafka, 0..10);
+    haproxy.sends(&notify(100, 1, &[held("after")]));
+    haproxy.expects(ack(100, 1).durable());
+}
+
+#[test]
+fn what_is_not_held_does_not_wait_for_kafka() {
+    let kafka = MockKafka::start();
+    kafka.cluster.broker_down(-1).unwrap();
+    let agent = holding(&kafka).set("kafka.hold_deadline", "50s").start();
+    let mut haproxy = FakeHaproxy::connected(&agent);
+    haproxy.sends(&notify(1, 1, &[held(&id(0))]));
+    haproxy.sends(&notify(2, 1, &[request(&id(1))]));
+    haproxy.expects(ack(2, 1));
+    haproxy.sends(&notify(2, 2, &[response(&id(1))]));
+    haproxy.expects(ack(2, 2));
+    kafka.cluster.broker_up(-1).unwrap();
+    haproxy.expects(ack(1, 1).durable());
 }

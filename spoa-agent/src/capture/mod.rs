@@ -21,6 +21,7 @@ use crate::telemetry::metrics::{CaptureMetrics, HalfKind, HalfRefusal, HoldOutco
 
 mod accounts;
 pub mod contract;
+pub mod holds;
 pub mod losses;
 
 /// What became of a message, and what its ACK has to wait for.

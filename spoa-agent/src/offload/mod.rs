@@ -23,6 +23,7 @@ use self::producer::{Failure, Producer, Report, Unsent};
 pub use self::standing::Standing;
 use self::stream::Stream;
 use self::topic::{Topic, TopicError};
+use crate::capture::holds::Holds;
 use crate::follower::{Fate, Follower};
 use crate::telemetry::metrics::{DropReason, FilterReason, KafkaFault, OffloadMetrics};
 use crate::telemetry::throttle::Throttle;
@@ -69,6 +70,8 @@ pub struct Offload {
     flight: Flight,
     metrics: OffloadMetrics,
     standing: Arc<Standing>,
+    /// Where held writes wait for their messages, when they do.
+    holds: Option<Arc<Holds>>,
     retry: Duration,
     trouble: Throttle,
 }
@@ -103,9 +106,16 @@ impl Offload {
             flight: Flight::default(),
             metrics,
             standing,
+            holds: None,
             retry: FIRST_RETRY,
             trouble: Throttle::default(),
         }
+    }
+
+    /// Tells held writes that their messages are delivered.
+    #[must_use]
+    pub fn with_holds(self, holds: Option<Arc<Holds>>) -> Self {
+        Self { holds, ..self }
     }
 
     /// What others may look at.
@@ -335,7 +345,12 @@ impl Offload {
     fn finish(&mut self, subject: Subject, fate: Fate) {
         match subject {
             Subject::Exchange(position) => self.follower.done(position, fate),
-            Subject::Request(_) | Subject::Gap => {}
+            Subject::Request(end) => {
+                if let (Fate::Delivered, Some(holds)) = (fate, &self.holds) {
+                    holds.delivered(end);
+                }
+            }
+            Subject::Gap => {}
         }
     }
 

@@ -14,7 +14,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use journal::{Level, Position};
+use journal::{Journal, Level, Position, WaitError};
 use spop_codec::ack::{self, Action, Actions, Scope};
 use spop_codec::handshake::{AgentHandshake, Limits as HelloLimits, Reply};
 use spop_codec::{
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use super::Server;
 use super::budget::Share;
 use crate::capture::Taken;
+use crate::capture::holds::Holds;
 use crate::telemetry::metrics::HoldOutcome;
 
 /// The buffer that every connection has: some twenty frames of a kilobyte, as HAProxy pipelines them.
@@ -79,6 +80,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, server: 
         greeted: false,
     };
     let end = connection.run().await;
+    connection.due.forget(server);
     connection.say_goodbye(&end).await;
     report(server, end, connection.greeted);
 }
@@ -203,6 +205,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             };
             self.due
                 .settle_written(written, may_wait, self.server, &mut self.output);
+        }
+        if let Some(holds) = &self.server.holds
+            && !self.due.offloaded.is_empty()
+        {
+            self.due
+                .settle_offloaded(holds, journal.synced(), self.server, &mut self.output);
         }
         if !self.due.durable.is_empty() {
             self.due
@@ -394,6 +402,8 @@ struct Due {
     written: VecDeque<(Position, Answer)>,
     /// Wait until the journal is durable so far.
     durable: VecDeque<(Position, Answer, Held)>,
+    /// Wait until the journal is durable so far and Kafka has the half that ends here, at most until then.
+    offloaded: VecDeque<(Position, Answer, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,15 +414,24 @@ enum Held {
 
 impl Due {
     fn is_empty(&self) -> bool {
-        self.now.is_empty() && self.written.is_empty() && self.durable.is_empty()
+        self.now.is_empty()
+            && self.written.is_empty()
+            && self.durable.is_empty()
+            && self.offloaded.is_empty()
     }
 
     fn add(&mut self, server: &Server, answer: Answer, end: Option<Position>, held: bool) {
         match (end, held, server.limits.ack) {
             (None, ..) | (Some(_), false, Level::Append) => self.now.push(answer),
             (Some(end), true, _) => {
-                let until = Held::Until(answer.began + server.limits.hold_deadline);
-                self.durable.push_back((end, answer, until));
+                let until = answer.began + server.limits.hold_deadline;
+                if let Some(holds) = &server.holds {
+                    holds.wait_for(end);
+                    self.offloaded.push_back((end, answer, until));
+                } else {
+                    let until = Held::Until(until);
+                    self.durable.push_back((end, answer, until));
+                }
             }
             (Some(end), false, Level::Write) => self.written.push_back((end, answer)),
             (Some(end), false, Level::Sync) => self.durable.push_back((end, answer, Held::No)),
@@ -485,12 +504,50 @@ impl Due {
         });
     }
 
+    /// Kafka acknowledges in any order. While it is away, a hold that has begun ends at once: the first one has waited
+    /// for all.
+    fn settle_offloaded(
+        &mut self,
+        holds: &Holds,
+        synced: Position,
+        server: &Server,
+        out: &mut BytesMut,
+    ) {
+        let now = Instant::now();
+        self.offloaded.retain(|(end, answer, until)| {
+            let word = if *end <= synced && holds.is_delivered(*end) {
+                Word::Durable
+            } else if *until <= now {
+                holds.overdue();
+                Word::DeadlinePassed
+            } else if holds.is_away() {
+                Word::KafkaAway
+            } else {
+                return true;
+            };
+            holds.forget(*end);
+            send(server, *answer, word, out);
+            false
+        });
+    }
+
+    /// The connection ends, and nobody waits any more.
+    fn forget(&self, server: &Server) {
+        if let Some(holds) = &server.holds {
+            self.offloaded
+                .iter()
+                .for_each(|(end, _, _)| holds.forget(*end));
+        }
+    }
+
     /// When the first hold is over.
     fn deadline(&self) -> Option<Instant> {
-        self.durable.iter().find_map(|(_, _, held)| match held {
+        let durable = self.durable.iter().find_map(|(_, _, held)| match held {
             Held::Until(until) => Some(*until),
             Held::No => None,
-        })
+        });
+        let offloaded = self.offloaded.front().map(|(_, _, until)| *until);
+        durable.into_iter().chain(offloaded).min()
     }
 
     /// Waits until the journal has come so far that an ACK may be due. A journal that cannot says so at
@@ -510,12 +567,43 @@ impl Due {
                 None => std::future::pending().await,
             }
         };
+        let offloaded = async {
+            match (&server.holds, self.offloaded.back()) {
+                (Some(holds), Some((last, _, _))) => {
+                    self.offload_progress(holds, *last, journal).await
+                }
+                _ => std::future::pending().await,
+            }
+        };
         let reached = tokio::select! {
             reached = written => reached,
             reached = durable => reached,
+            reached = offloaded => reached,
         };
         if reached.is_err() {
             tokio::time::sleep(MOMENT).await;
+        }
+    }
+
+    /// Waits until Kafka has one of the halves, and the journal is durable up to there.
+    async fn offload_progress(
+        &self,
+        holds: &Holds,
+        last: Position,
+        journal: &Journal,
+    ) -> Result<(), WaitError> {
+        let mut news = holds.news();
+        // It is on its way to the disk while Kafka takes it.
+        let synced = journal.wait(last, Level::Sync).await;
+        loop {
+            let mut waiting = self.offloaded.iter();
+            if holds.is_away() || waiting.any(|(end, _, _)| holds.is_delivered(*end)) {
+                return synced;
+            }
+            // The sender lives as long as the holds do.
+            if news.changed().await.is_err() {
+                return synced;
+            }
         }
     }
 }
@@ -528,12 +616,14 @@ enum Word {
     Durable,
     /// A held write is not durable in time: HAProxy's rules let it go on or deny it.
     DeadlinePassed,
+    /// Another write has waited for Kafka in vain, and this one did not have to.
+    KafkaAway,
 }
 
 fn send(server: &Server, answer: Answer, word: Word, out: &mut BytesMut) {
     let actions = match word {
         Word::Durable => &server.words.durable,
-        Word::Nothing | Word::DeadlinePassed => &server.words.nothing,
+        Word::Nothing | Word::DeadlinePassed | Word::KafkaAway => &server.words.nothing,
     };
     ack::encode(out, answer.stream_id, answer.frame_id, actions);
     let after = answer.began.elapsed();
@@ -541,6 +631,7 @@ fn send(server: &Server, answer: Answer, word: Word, out: &mut BytesMut) {
         Word::Nothing => {}
         Word::Durable => server.capture.release(HoldOutcome::Durable, after),
         Word::DeadlinePassed => server.capture.release(HoldOutcome::Deadline, after),
+        Word::KafkaAway => server.capture.release(HoldOutcome::KafkaAway, after),
     }
     server.accounts.acked(after);
 }

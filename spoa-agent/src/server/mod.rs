@@ -19,6 +19,7 @@ use self::accounts::Accounts;
 use self::budget::Budget;
 pub use self::listener::{BindError, Listener};
 use crate::capture::Capture;
+use crate::capture::holds::Holds;
 use crate::telemetry::metrics::ServerMetrics;
 
 pub mod ability;
@@ -38,7 +39,7 @@ pub struct Limits {
     pub frame_memory: usize,
     /// How long a connection may take to say hello.
     pub hello_timeout: Duration,
-    /// How long the ACK of a held write may wait.
+    /// How long the ACK of a held write may wait, for the disk or for Kafka.
     pub hold_deadline: Duration,
     /// What every other ACK waits for.
     pub ack: Level,
@@ -52,6 +53,8 @@ pub struct Server {
     capture: Arc<Capture>,
     journal: Journal,
     ability: watch::Receiver<Ability>,
+    /// Where held writes wait for Kafka, when they do.
+    holds: Option<Arc<Holds>>,
     accounts: Accounts,
     /// Cancelled when connections are to be ended: after the ACKs that are due, with an
     /// AGENT-DISCONNECT.
@@ -68,6 +71,7 @@ impl Server {
         capture: Arc<Capture>,
         journal: Journal,
         ability: watch::Receiver<Ability>,
+        holds: Option<Arc<Holds>>,
         metrics: ServerMetrics,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -76,6 +80,7 @@ impl Server {
             capture,
             journal,
             ability,
+            holds,
             accounts: Accounts::new(metrics),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -247,8 +247,10 @@ labels! {
     HoldOutcome as "outcome" {
         /// The half was on disk in time.
         Durable = "durable",
-        /// `capture.hold_deadline` passed first.
+        /// `capture.hold_deadline`, or `kafka.hold_deadline`, passed first.
         Deadline = "deadline",
+        /// Kafka is away: another hold passed its deadline, and nothing was delivered since.
+        KafkaAway = "kafka_away",
         /// The journal refused or could not write the half.
         Failed = "failed",
     }

@@ -127,6 +127,11 @@ impl Agent {
             .count()
     }
 
+    /// Where the admin server listens.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The body of an answer of the admin server, and its status.
     pub(crate) fn admin(&self, path: &str) -> (u16, String) {
         http_get(self.admin, path).unwrap_or_else(|error| panic!("{path}: {error}"))
