@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use exchange::message::{Bounds, Reader, Told};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::group::{self, Consumer, GroupContext};
 use super::worker::{Taken, first_offsets_since, partitions};
-use super::{ANSWER, Place, group};
+use super::{ANSWER, Place};
 use crate::config;
-use crate::offload::client::{Client, Context};
+use crate::offload::client::Client;
 
 /// Longest wait for a message.
 const POLL: Duration = Duration::from_millis(50);
@@ -38,7 +39,7 @@ pub enum Looked {
 
 /// Reads all partitions.
 pub struct Look {
-    consumer: BaseConsumer<Context>,
+    consumer: Consumer,
     reader: Reader,
     told: VecDeque<Told>,
     /// For each partition, whether all that is there was read.
@@ -71,7 +72,7 @@ impl Look {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest");
-        let consumer: BaseConsumer<Context> = config.create_with_context(client.context())?;
+        let consumer: Consumer = config.create_with_context(GroupContext::new(client.context()))?;
         let topic = place.topic.as_str();
         let mut list = TopicPartitionList::new();
         for partition in partitions(&consumer, topic)? {

@@ -74,6 +74,8 @@ pub(super) struct Worker {
     looked_at: Instant,
     /// What the others have not done when we looked last.
     others_done: bool,
+    /// The group has given us partitions, or none.
+    was_assigned: bool,
     metadata_limit: usize,
     /// The latest completion that was told.
     latest_us: u64,
@@ -104,9 +106,6 @@ impl Worker {
         stop: Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
         let ends = ends(&consumer, &options)?;
-        consumer
-            .subscribe(&[options.place.topic.as_str()])
-            .with_context(|| format!("cannot join the group {}", options.group))?;
         let now = Instant::now();
         Ok(Self {
             consumer,
@@ -128,6 +127,7 @@ impl Worker {
             last_message: now,
             looked_at: now.checked_sub(LOOK).unwrap_or(now),
             others_done: false,
+            was_assigned: false,
             metadata_limit: METADATA,
             latest_us: 0,
             complaints: Throttle::default(),
@@ -156,6 +156,18 @@ impl Worker {
 
     /// Returns true at the end, and false when it was told to stop.
     fn work(&mut self) -> anyhow::Result<bool> {
+        let all: Vec<(i32, i64)> = self.ends.iter().map(|(at, end)| (*at, *end)).collect();
+        if !self.options.follow && !self.options.restart && self.have_done(&all) {
+            return Ok(true);
+        }
+        tracing::info!(
+            topic = self.options.place.topic,
+            group = self.options.group,
+            "joining the group"
+        );
+        self.consumer
+            .subscribe(&[self.options.place.topic.as_str()])
+            .with_context(|| format!("cannot join the group {}", self.options.group))?;
         while !self.stop.load(Ordering::Relaxed) {
             self.grant_wishes()?;
             self.read()?;
@@ -286,6 +298,7 @@ impl Worker {
     }
 
     fn take(&mut self, begins: &[Begin]) -> anyhow::Result<()> {
+        self.was_assigned = true;
         let topic = self.options.place.topic.clone();
         let mut partitions = TopicPartitionList::new();
         for begin in begins {
@@ -293,6 +306,9 @@ impl Worker {
             partitions.add_partition_offset(&topic, begin.partition, offset)?;
         }
         group::take(&self.consumer, &partitions).context("cannot begin to read")?;
+        // A partition that was given back once is still paused when it comes again.
+        let all: Vec<i32> = begins.iter().map(|begin| begin.partition).collect();
+        self.pause(&all, false);
         for begin in begins {
             tracing::info!(
                 topic,
@@ -766,15 +782,16 @@ impl Worker {
         if !is_quiet || !self.accounts.lock().is_idle() {
             return false;
         }
+        // What the group did before a new beginning does not count.
+        if self.options.restart && !self.was_assigned {
+            return self.ends.is_empty();
+        }
         let others: Vec<(i32, i64)> = self
             .ends
             .iter()
             .filter(|(partition, _)| !self.shares.contains_key(partition))
             .map(|(partition, end)| (*partition, *end))
             .collect();
-        if others.is_empty() {
-            return true;
-        }
         if self.looked_at.elapsed() >= LOOK {
             self.looked_at = Instant::now();
             self.others_done = self.have_done(&others);
@@ -783,6 +800,9 @@ impl Worker {
     }
 
     fn have_done(&self, others: &[(i32, i64)]) -> bool {
+        if others.is_empty() {
+            return true;
+        }
         let mut list = TopicPartitionList::new();
         for (partition, _) in others {
             list.add_partition(&self.options.place.topic, *partition);
@@ -959,7 +979,6 @@ fn ends(consumer: &Consumer, options: &Options) -> anyhow::Result<BTreeMap<i32, 
         }
     }
     let mut ends = BTreeMap::new();
-    let mut total = 0;
     for partition in partitions {
         let topic = &options.place.topic;
         let (low, high) = consumer
@@ -973,24 +992,14 @@ fn ends(consumer: &Consumer, options: &Options) -> anyhow::Result<BTreeMap<i32, 
             None => high,
         };
         if end > low {
-            total += end - low;
             ends.insert(partition, end);
         }
     }
-    tracing::info!(
-        topic = options.place.topic,
-        group = options.group,
-        messages = total,
-        "joining the group"
-    );
     Ok(ends)
 }
 
 /// The partitions of a topic.
-pub(super) fn partitions<C: rdkafka::consumer::ConsumerContext + 'static>(
-    consumer: &rdkafka::consumer::BaseConsumer<C>,
-    topic: &str,
-) -> anyhow::Result<Vec<i32>> {
+pub(super) fn partitions(consumer: &Consumer, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = consumer
         .fetch_metadata(Some(topic), ANSWER)
         .context("the brokers do not answer")?;
@@ -1005,8 +1014,8 @@ pub(super) fn partitions<C: rdkafka::consumer::ConsumerContext + 'static>(
 }
 
 /// The first offset of each partition whose message was written at this time or later; the end where there is none.
-pub(super) fn first_offsets_since<C: rdkafka::consumer::ConsumerContext + 'static>(
-    consumer: &rdkafka::consumer::BaseConsumer<C>,
+pub(super) fn first_offsets_since(
+    consumer: &Consumer,
     partitions: &TopicPartitionList,
     since_us: u64,
 ) -> Result<HashMap<i32, i64>, KafkaError> {
