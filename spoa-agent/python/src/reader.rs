@@ -77,7 +77,10 @@ pub(crate) enum Item {
 /// since 1970. `start` is `oldest`, `latest`, or a position. With `follow` it goes on when the end is reached, and waits for more; with
 /// `until` too, it ends a minute after that time. What is no exchange is counted in `counts`; with `strict` it is a `JournalError`.
 #[pyfunction]
-#[pyo3(signature = (dir, *, since = None, until = None, follow = false, start = None, strict = false))]
+#[pyo3(
+    signature = (dir, *, since = None, until = None, follow = false, start = None, strict = false),
+    text_signature = "(dir, *, since=None, until=None, follow=False, start='oldest', strict=False)"
+)]
 pub(crate) fn read_journal(
     py: Python<'_>,
     dir: PathBuf,

@@ -197,8 +197,8 @@ impl SpopClient {
     }
 
     /// Sends bytes as they are, also such as no HAProxy would.
-    fn send_bytes(&self, py: Python<'_>, bytes: Vec<u8>) -> PyResult<()> {
-        py.detach(|| self.connection.lock().write(&bytes))
+    fn send_bytes(&self, py: Python<'_>, data: Vec<u8>) -> PyResult<()> {
+        py.detach(|| self.connection.lock().write(&data))
     }
 
     /// Leaves in order: says DISCONNECT, waits for the agent's, and closes.

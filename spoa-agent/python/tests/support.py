@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,9 +92,16 @@ class Capture:
     count: int
 
 
-def exchange(haproxy: SpopClient, id: str, method: str, target: str, time_us: int, **request: Any) -> None:
+def exchange(haproxy: SpopClient, id: str, method: str, target: str, time_us: int, *, status: int = 200, **request: Any) -> None:
     """Both halves; the response comes 5 ms later."""
     haproxy.notify(request_message(id, method, target, time_us=time_us, **request))
     cookies = [("set-cookie", "a"), ("set-cookie", "b")]
-    times = {"time_us": time_us + 5000, "request_time_us": time_us}
-    haproxy.notify(response_message(id, 200, headers=cookies, body=b'{"took":1}', **times))
+    body = b'{"took":1}'
+    haproxy.notify(response_message(id, status, headers=cookies, body=body, time_us=time_us + 5000, request_time_us=time_us))
+
+
+def free_port() -> int:
+    """A port on which nobody listens, a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

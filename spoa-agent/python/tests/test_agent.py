@@ -22,7 +22,7 @@ from spoa_agent import (
     SpopClient,
     find_agent,
 )
-from support import BULK, Node, config, exchange, haproxy_programs
+from support import BULK, Node, config, exchange, free_port, haproxy_programs
 
 
 def test_an_agent_is_ready_tells_where_it_is_and_ends_in_order(tmp_path: Path) -> None:
@@ -198,11 +198,3 @@ def test_haproxy_that_refuses_its_configuration_is_told_in_its_words(tmp_path: P
     (tmp_path / "haproxy.cfg").write_text("frontend x\n    bnid *:80\n")
     with pytest.raises(ConfigError, match="bnid"), Haproxy(tmp_path, binary=haproxy_programs()[0]):
         pass
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -9,23 +9,40 @@ from typing import Any, Literal, Optional, Union, final
 
 from typing_extensions import Self, TypeAlias
 
+from .spop import SpopValue
+
 __version__: str
 
 _Path: TypeAlias = Union[str, PathLike[str]]
 _When: TypeAlias = Union[datetime, float, int, None]
 
-# What a message's argument, or a variable, can be. An `int` travels as INT64 and a `str` as STRING, as HAProxy sends
-# them; a pair names another type.
-SpopValue: TypeAlias = Union[
-    None,
-    bool,
-    int,
-    str,
-    bytes,
-    IPv4Address,
-    IPv6Address,
-    tuple[Literal["int32", "uint32", "int64", "uint64"], int],
-    tuple[Literal["string", "binary"], bytes],
+__all__ = [
+    "Ack",
+    "Action",
+    "ArrowStream",
+    "Body",
+    "Counts",
+    "Document",
+    "Exchange",
+    "ExchangeReader",
+    "Headers",
+    "Operation",
+    "Pair",
+    "PairReader",
+    "Request",
+    "Response",
+    "Rewritten",
+    "Sending",
+    "SpopClient",
+    "Timers",
+    "Tls",
+    "__version__",
+    "decode_headers",
+    "encode_headers",
+    "haproxy_files",
+    "read_journal",
+    "read_log",
+    "read_pairs",
 ]
 
 def haproxy_files(options: dict[str, Any]) -> tuple[str, str]: ...
@@ -437,7 +454,7 @@ class SpopClient:
         frame_id: int = 1,
     ) -> int: ...
     def receive(self) -> Ack: ...
-    def send_bytes(self, frame: bytes) -> None: ...
+    def send_bytes(self, data: bytes) -> None: ...
     def disconnect(self) -> None: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...

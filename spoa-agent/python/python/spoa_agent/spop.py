@@ -11,18 +11,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Optional, Union
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Literal, Optional, Union
 
 from ._native import Ack, Action, SpopClient, decode_headers, encode_headers
 
 __all__ = ["Ack", "Action", "Message", "SpopClient", "decode_headers", "encode_headers", "request_message", "response_message"]
 
-if TYPE_CHECKING:
-    from ._native import SpopValue
+#: What a message's argument can be. An `int` travels as INT64 and a `str` as STRING, as HAProxy sends them; a pair names another type.
+SpopValue = Union[
+    bool,
+    int,
+    str,
+    bytes,
+    IPv4Address,
+    IPv6Address,
+    tuple[Literal["int32", "uint32", "int64", "uint64"], int],
+    tuple[Literal["string", "binary"], bytes],
+    None,
+]
 
 #: A name, and the arguments by their names.
-Message = tuple[str, "dict[str, SpopValue]"]
+Message = tuple[str, dict[str, SpopValue]]
 Headers = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 
 CONTRACT = 1
