@@ -92,6 +92,12 @@ class Containers:
             *("--network", self.network, "--network-alias", name, *given, *options, image, *command),
         )
 
+    def move(self, name: str, image: str) -> None:
+        """Gives it another address under the same name; the old one is taken by a container that does nothing."""
+        self.docker.call("network", "disconnect", self.network, self.full(name))
+        self.run(f"{name}-old-place", image, "infinity", options=("--entrypoint", "sleep"))
+        self.docker.call("network", "connect", "--alias", name, self.network, self.full(name))
+
     def kill(self, name: str) -> None:
         self.docker.call("kill", self.full(name))
 
@@ -105,6 +111,9 @@ class Containers:
 
     def execute(self, name: str, *command: str) -> str:
         return self.docker.call("exec", self.full(name), *command)
+
+    def image_of(self, name: str) -> str:
+        return self.docker.call("inspect", "--format", "{{.Config.Image}}", self.full(name))
 
     def state(self, name: str) -> dict[str, Any]:
         return dict(json.loads(self.docker.call("inspect", "--format", "{{json .State}}", self.full(name))))

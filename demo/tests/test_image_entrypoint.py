@@ -73,6 +73,11 @@ class EntrypointTest(unittest.TestCase):
         for absent in ("--node-tls-insecure", "--id-header", "9200", "true"):
             self.assertNotIn(absent, options)
 
+    def test_what_may_have_spaces_is_separated_by_lines(self) -> None:
+        headers = "X-A: b, c\n\nX-D: $HOME '*'\n"
+        options = self.options(PRIMARY_NODES="a:1", HAPROXY_CONFIG_SET_HEADER=headers)
+        self.assert_in_turn(["--set-header", "X-A: b, c", "--set-header", "X-D: $HOME '*'"], options)
+
     def test_what_the_image_sets_itself_is_refused(self) -> None:
         done = self.run_entrypoint("config", PRIMARY_NODES="a:1", HAPROXY_CONFIG_ROLE="shadow")
         self.assertEqual((2, True), (done.returncode, "HAPROXY_CONFIG_ROLE" in done.stderr))

@@ -164,6 +164,9 @@ pub struct Options {
     pub node_ca_file: String,
     /// Takes any certificate from `https://` nodes. For tests only.
     pub node_tls_insecure: bool,
+    /// Asks the DNS servers of `/etc/resolv.conf` for the nodes' names all the time, and not only when HAProxy starts.
+    /// They must know the names in full: HAProxy asks without search domains, and does not look into `/etc/hosts` again.
+    pub resolve_nodes: bool,
     /// Checks every 2 s that a node accepts connections.
     pub node_check: bool,
     /// Ends a client's connection without an answer when the node cannot be reached or gives none, as the node
@@ -222,6 +225,7 @@ impl Default for Options {
             nodes: vec![Node::on_this_machine(9200)],
             node_ca_file: "@system-ca".to_owned(),
             node_tls_insecure: false,
+            resolve_nodes: false,
             node_check: true,
             pass_node_failures: false,
             set_headers: Vec::new(),

@@ -50,6 +50,16 @@ fn values(options: &Options) -> Values {
         ),
         ("closed", Value::Flag(options.hold == Hold::Closed)),
         ("node_check", Value::Flag(options.node_check)),
+        (
+            "resolve_nodes",
+            Value::Flag(
+                options.resolve_nodes
+                    && options
+                        .nodes
+                        .iter()
+                        .any(|node| node.host().name().is_some()),
+            ),
+        ),
         ("listen", addresses(&options.listen)),
         ("tls_listen", addresses(&options.tls_listen)),
         (

@@ -124,6 +124,12 @@ fn variations(base: &Options, certificate: &str) -> Vec<Options> {
             o.node_check = false;
         }),
         with(&|o| {
+            o.nodes = ["localhost:9200", "[::1]:9200"]
+                .map(|node| node.parse().unwrap())
+                .to_vec();
+            o.resolve_nodes = true;
+        }),
+        with(&|o| {
             o.nodes = [
                 "https://127.0.0.1:9200",
                 "https://localhost:9200",

@@ -245,6 +245,23 @@ fn nodes_on_one_port_have_different_names_and_the_same_node_is_refused() {
 }
 
 #[test]
+fn names_are_asked_for_again_only_when_told_and_only_where_there_is_a_name() {
+    let cfg = |nodes: &[&str], resolve_nodes| {
+        haproxy_cfg(&Options {
+            nodes: nodes.iter().map(|node| node.parse().unwrap()).collect(),
+            resolve_nodes,
+            ..Options::default()
+        })
+    };
+    let asks = |cfg: String| {
+        cfg.contains("resolvers system\n") && cfg.contains("default-server resolvers system ")
+    };
+    assert!(asks(cfg(&["10.0.0.1:9200", "es2:9200"], true)));
+    assert!(!cfg(&["10.0.0.1:9200", "es2:9200"], false).contains("resolvers"));
+    assert!(!cfg(&["10.0.0.1:9200", "[::1]:9200"], true).contains("resolvers"));
+}
+
+#[test]
 fn tls_to_a_node_is_verified_unless_told_otherwise() {
     let nodes: Vec<Node> = ["https://es.example:9200", "https://10.0.0.1:9200"]
         .map(|node| node.parse().unwrap())

@@ -56,6 +56,9 @@ pub(super) struct Args {
     /// Take any certificate from https nodes; for tests only
     #[arg(long, help_heading = "Nodes")]
     node_tls_insecure: bool,
+    /// Ask the DNS servers for nodes' names again and again, not only at the start; for full names that DNS knows
+    #[arg(long, help_heading = "Nodes")]
+    resolve_nodes: bool,
     /// Do not check that nodes accept connections
     #[arg(long, help_heading = "Nodes")]
     no_node_check: bool,
@@ -190,6 +193,7 @@ impl Args {
             },
             node_ca_file: self.node_ca_file.unwrap_or(default.node_ca_file),
             node_tls_insecure: self.node_tls_insecure,
+            resolve_nodes: self.resolve_nodes,
             node_check: !self.no_node_check,
             pass_node_failures: self.pass_node_failures,
             set_headers: self.set_header,
