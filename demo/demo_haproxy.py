@@ -9,7 +9,21 @@ if sys.version_info < (3, 9):
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "traffic-gen"))
 
-from haproxy_demo.flow import main
+from haproxy_demo.options import read_options
+from haproxy_demo.package import NoPackage, make_importable
+
+
+def main() -> int:
+    options = read_options()
+    try:
+        make_importable(may_build=options.agent is None)
+    except NoPackage as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    from haproxy_demo.flow import main as run
+
+    return run(options)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stage.processes import Child, Processes, accepts, free_ports
 from stage.side import LocalSide
 
 ANSWER_BYTES = 1024
+
+# Of the agent's configuration.
+Sections = dict[str, dict[str, Any]]
 
 NGINX = """\
 daemon off;
@@ -61,19 +65,20 @@ class Variant:
 
     @property
     def agent(self) -> Child | None:
-        return self.side.agent if self.side else None
+        return self.side.agent_child if self.side else None
 
 
 def start_all(processes: Processes, folder: Path, agent: Path, haproxy: str) -> list[Variant]:
     origin = start_nginx(processes, folder, "origin")
     shadow = start_nginx(processes, folder, "shadow")
-    everything = ["--shadow-url", f"http://127.0.0.1:{shadow}", "--traffic-log-path", folder / "traffic.log",
-                  "--traffic-log-rotate-size", "256MiB", "--traffic-log-keep", "1",
-                  # The origin is no search engine: what it answers tells no ids.
-                  "--shadow-refused", "send", "--shadow-ids", "generate"]  # fmt: skip
+    everything: Sections = {
+        # The origin is no search engine: what it answers tells no ids.
+        "shadow": {"url": f"http://127.0.0.1:{shadow}", "refused": "send", "ids": "generate"},
+        "traffic_log": {"path": str(folder / "traffic.log"), "rotate_size": "256MiB", "keep": 1},
+    }
     return [
         without_spoe(processes, folder, haproxy, origin),
-        with_agent("capture", processes, folder, agent, haproxy, origin, []),
+        with_agent("capture", processes, folder, agent, haproxy, origin, {}),
         with_agent("everything", processes, folder, agent, haproxy, origin, everything),
     ]
 
@@ -99,11 +104,11 @@ def without_spoe(processes: Processes, folder: Path, haproxy: str, origin: int) 
 
 
 def with_agent(
-    name: str, processes: Processes, folder: Path, agent: Path, haproxy: str, origin: int, more: list[object]
+    name: str, processes: Processes, folder: Path, agent: Path, haproxy: str, origin: int, more: Sections
 ) -> Variant:
     place = folder / name
     place.mkdir()
     side = LocalSide("primary", place, agent)
     side.node_ports = [origin]
-    side.start_agent(processes, "--journal-max-bytes", "4GiB", *more)
+    side.start_agent(processes, {"journal": {"max_bytes": "4GiB"}, **more})
     return Variant(name, side.url, side.start_haproxy(processes, haproxy), side)

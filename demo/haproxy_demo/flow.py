@@ -8,27 +8,26 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from spoa_agent import SpoaError
 from stage.processes import Interrupted, Processes, StageError, raise_on_signals
 from stage.running import Running, Wanted
 
 from . import drive, prepare, proof, show
 from .drive import Sent
-from .options import read_options
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    options = read_options(words)
+def main(options: argparse.Namespace) -> int:
     raise_on_signals()
     try:
         return run(options)
-    except (StageError, OSError) as error:
+    except (StageError, SpoaError, OSError) as error:
         print(f"\ndemo: {error}", file=sys.stderr)
         return EXIT_FAILED
     except Interrupted as interrupted:
@@ -161,21 +160,19 @@ def show_at_work(options: argparse.Namespace, running: Running) -> bool:
 
 def show_traffic_log(running: Running) -> None:
     wanted = {("PUT", "_doc"), ("POST", "_doc"), ("POST", "_bulk"), ("GET", "_search")}
-    for line in islice(running.primary.traffic_log_lines(), 500):
-        request = line["request"]
-        kind = next(
-            ((m, call) for m, call in wanted if m == request["method"] and f"/{call}" in request["target"]), None
-        )
-        if kind:
-            wanted.remove(kind)
-            show.exchange(line)
+    for exchange in islice(running.primary.logged(), 500):
+        request = exchange.request
+        kinds = {(m, call) for m, call in wanted if request and m == request.method and f"/{call}" in request.target}
+        if kinds:
+            wanted -= kinds
+            show.exchange(exchange)
 
 
 def prove(sent: Sent, running: Running) -> list[proof.Check]:
     running.check_alive()
     primary, shadow = running.primary, running.shadow
     mine, theirs = proof.captured(primary.exchanges()), proof.captured(shadow.exchanges())
-    logged = proof.captured(primary.traffic_log_lines())
+    logged = proof.captured(primary.logged())
     checks = proof.check_capture(sent.count, sent.tally.digests if sent.tally else None, mine, logged)
     ledger = primary.ledger()
     left_out = proof.left_out(ledger)

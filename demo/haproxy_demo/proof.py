@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from spoa_agent import Exchange
 from traffic_gen.clients import digest
 
 # By index, as a node's dump gives them.
@@ -35,22 +35,21 @@ class Captured:
     bulk_bytes: int = 0
 
 
-def captured(exchanges: Iterable[dict[str, Any]]) -> Captured:
+def captured(exchanges: Iterable[Exchange]) -> Captured:
     seen = Captured(Counter(), {})
     for exchange in exchanges:
         seen.exchanges += 1
-        request, response = exchange.get("request"), exchange.get("response")
+        request, response = exchange.request, exchange.response
         if request is None or response is None:
             seen.without_response += 1
             continue
-        sent, received = content(request), content(response)
-        seen.not_whole += extent(request) != "whole" or extent(response) != "whole"
+        sent, received = request.body.content, response.body.content
+        seen.not_whole += not (request.body.is_whole and response.body.is_whole)
         seen.body_bytes += len(sent) + len(received)
-        method, target = request["method"], request["target"]
-        if target.split("?")[0].endswith("/_bulk"):
+        if request.target.split("?")[0].endswith("/_bulk"):
             seen.bulk_bytes += len(sent)
-        seen.requests[exchange["event"]["id"]] = (method, target, sent)
-        seen.digests[digest(method, target, sent, response["status_code"], received)] += 1
+        seen.requests[exchange.id] = (request.method, request.target, sent)
+        seen.digests[digest(request.method, request.target, sent, response.status, received)] += 1
     return seen
 
 
@@ -187,16 +186,6 @@ def none(claim: str, count: int, what: str) -> Check:
 
 def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else ", ".join(value) if isinstance(value, list) else str(value)
-
-
-def extent(half: dict[str, Any]) -> str:
-    return str(half["body"]["extent"])
-
-
-def content(half: dict[str, Any]) -> bytes:
-    """The bytes of a body: text when they are UTF-8, `{"base64": ..}` when they are not."""
-    written = half["body"].get("content", "")
-    return base64.b64decode(written["base64"]) if isinstance(written, dict) else str(written).encode()
 
 
 def text(value: Any) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from spoa_agent import Exchange
 from stage.running import Running
 from traffic_gen.clients import Progress
 
@@ -82,20 +83,17 @@ def ledger(ledgers: dict[str, dict[str, Any]]) -> None:
     table(["", "received", "kept/delivered", "filtered", "refused/dropped", "in flight"], rows)
 
 
-def exchange(line: dict[str, Any], width: int = 88) -> None:
+def exchange(seen: Exchange, width: int = 88) -> None:
     """One line of the traffic log, in short: the line itself is JSON and holds everything."""
-    event, request, response = line["event"], line["request"], line["response"]
-    milliseconds = event["duration_us"] / 1000
-    say(
-        f"   {event['id']}  {request['method']} {request['target']} -> {response['status_code']} in {milliseconds:.1f} ms"
-    )
-    for name, half in (("sent", request), ("got", response)):
-        body = half["body"]
-        shown = body.get("content") or ""
-        if shown and isinstance(shown, str):
-            shown = shown.replace("\n", "\\n")
-            shown = shown if len(shown) <= width else f"{shown[:width]}..."
-            say(f"      {name:>4} {body['bytes']:>7,} bytes, {body['extent']}: {shown}")
+    request, response = seen.request, seen.response
+    if request is None or response is None:
+        return
+    milliseconds = (seen.duration_us or 0) / 1000
+    say(f"   {seen.id}  {request.method} {request.target} -> {response.status} in {milliseconds:.1f} ms")
+    for name, body in (("sent", request.body), ("got", response.body)):
+        text = body.content.decode(errors="replace").replace("\n", "\\n")
+        text = text if len(text) <= width else f"{text[:width]}..."
+        say(f"      {name:>4} {len(body):>7,} bytes, {body.extent}: {text}")
 
 
 def checks(made: list[Check]) -> bool:

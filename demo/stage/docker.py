@@ -8,16 +8,18 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+
+from spoa_agent import Exchange
 
 from .clusters import DEMO, Documents, all_documents
 from .local import PATIENCE
 from .processes import StageError, fetch, port_or_another
 from .running import Broker, Running, Say, Wanted
-from .side import Side
+from .side import Side, output_of
 
 LABEL = "spoa-agent.demo"
 NETWORK = "haproxy-demo"
@@ -52,12 +54,14 @@ def find_engine(named: str | None, must: bool) -> str | None:
 
 def clients_in_path() -> list[str]:
     found = [shutil.which("docker", path=folder) for folder in os.get_exec_path()]
-    return list(dict.fromkeys(client for client in found if client))
+    return list(dict.fromkeys(os.path.realpath(client) for client in found if client))
 
 
 def call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Ctrl-C reaches us alone, so that what was begun is ended or undone."""
     try:
-        return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              start_new_session=True)  # fmt: skip
     except OSError as error:
         return subprocess.CompletedProcess(command, 127, "", str(error))
 
@@ -154,9 +158,13 @@ class Containers:
             container = self.made.pop()
             self.say(f"Cleaning up {container.name}...")
             self.remove("rm", "--force", "--volumes", container.id)
-        if self.network:
-            self.remove("network", "rm", self.network)
-            self.network = ""
+        # An interruption may have come before we knew what was made.
+        mine = f"label={LABEL}={self.run_id}"
+        for id in call([self.docker, "ps", "--all", "--quiet", "--filter", mine]).stdout.split():
+            self.remove("rm", "--force", "--volumes", id)
+        for id in call([self.docker, "network", "ls", "--quiet", "--filter", mine]).stdout.split():
+            self.remove("network", "rm", id)
+        self.network = ""
 
     def remove(self, *arguments: str) -> None:
         self.announce(" ".join([self.docker, *arguments]))
@@ -181,19 +189,28 @@ class ContainerSide(Side):
     def __init__(self, role: str, port: int, admin_port: int, node_ports: list[int], docker: str) -> None:
         self.role = role
         self.url = f"http://127.0.0.1:{port}"
-        self.admin_url = f"http://127.0.0.1:{admin_port}"
+        self.admin_port = admin_port
         self.node_urls = [f"http://127.0.0.1:{node}" for node in node_ports]
-        self.docker = docker
-        self.container = f"haproxy-{role}"
+        self.inside = [docker, "exec", f"haproxy-{role}"]
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.admin_port}"
 
     def documents(self) -> Documents:
         return all_documents(self.node_urls[0], builtin=False)
 
-    def journal_command(self) -> list[str]:
-        return [self.docker, "exec", self.container, "spoa-agent", "journal", "cat", "--journal-dir", JOURNAL]
+    def exchanges(self) -> Iterator[Exchange]:
+        return read_lines([*self.inside, "spoa-agent", "journal", "cat", "--journal-dir", JOURNAL])
 
-    def traffic_log_command(self) -> list[str]:
-        return [self.docker, "exec", self.container, "cat", TRAFFIC_LOG]
+    def logged(self) -> Iterator[Exchange]:
+        return read_lines([*self.inside, "cat", TRAFFIC_LOG])
+
+
+def read_lines(command: list[str]) -> Iterator[Exchange]:
+    with output_of(command) as lines:
+        for line in lines:
+            yield Exchange.from_json(line)
 
 
 class ContainerBroker(Broker):

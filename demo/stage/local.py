@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from .clusters import BUILTIN, DEMO, Cluster
 from .processes import Child, Processes, port_or_another
@@ -30,8 +31,8 @@ class LocalBroker(Broker):
             "listener.security.protocol.map=INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT",
         )  # fmt: skip
 
-    def agent_options(self) -> list[str]:
-        return ["--kafka-brokers", self.inside, "--kafka-topic", self.topic]
+    def agent_config(self) -> dict[str, Any]:
+        return {"kafka": {"brokers": [self.inside], "topic": self.topic}}
 
     def header_command(self) -> list[str]:
         libraries = DEMO.parent / ".cache" / "broker" / "lib"
@@ -66,15 +67,15 @@ class LocalRuntime:
             self.processes.wait_until(lambda: is_said(kafka, "ready "), "the broker is ready", BROKER_SECONDS)
             self.say("The Kafka broker is ready")
         self.say("Starting agent and HAProxy for Shadow Cluster...")
-        shadow.start_agent(self.processes, "--traffic-log-path", shadow.traffic_log)
-        shadow.start_haproxy(self.processes, self.haproxy, "--processing-timeout", PATIENCE)
+        shadow.start_agent(self.processes, {"traffic_log": {"path": str(shadow.traffic_log)}})
+        shadow.start_haproxy(self.processes, self.haproxy, PATIENCE)
         self.say("Starting agent and HAProxy for Primary Cluster...")
-        primary.start_agent(self.processes, "--traffic-log-path", primary.traffic_log, "--shadow-url", shadow.url,
-                            *(broker.agent_options() if broker else []))  # fmt: skip
-        primary.start_haproxy(self.processes, self.haproxy, "--processing-timeout", PATIENCE)
+        config = {"traffic_log": {"path": str(primary.traffic_log)}, "shadow": {"url": shadow.url}}
+        primary.start_agent(self.processes, {**config, **(broker.agent_config() if broker else {})})
+        primary.start_haproxy(self.processes, self.haproxy, PATIENCE)
         return LocalRunning(primary, shadow, broker, self.processes)
 
-    def plan(self, role: str, engine: str) -> LocalSide:
+    def plan(self, role: Literal["primary", "shadow"], engine: str) -> LocalSide:
         wanted = self.wanted
         port = self.port(f"the {role} HAProxy", wanted.host, wanted.ports[role])
         nodes = [self.port(f"node {number} of the {role} cluster", "127.0.0.1", port)
@@ -112,16 +113,16 @@ class LocalRunning(Running):
         self.processes.check_alive()
 
     def newly_dead(self) -> list[str]:
-        dead = [child for child in self.processes.children if child.process.poll() is not None]
+        dead = [child for child in self.processes.children if child.exit_code() is not None]
         news = [child for child in dead if child.name not in self.told]
         self.told.update(child.name for child in news)
-        return [f"{child.name} has ended (exit code {child.process.returncode})" for child in news]
+        return [f"{child.name} has ended (exit code {child.exit_code()})" for child in news]
 
     def last_words(self) -> dict[str, list[str]]:
         return {child.name: child.last_lines(10) for child in self.processes.children}
 
     def table(self) -> list[tuple[str, str, str]]:
-        return [(child.name, f"process {child.process.pid}", str(child.log)) for child in self.processes.children]
+        return [(child.name, f"process {child.pid}", str(child.log)) for child in self.processes.children]
 
 
 def is_said(child: Child, words: str) -> bool:

@@ -11,10 +11,14 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
+
+import spoa_agent
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
@@ -31,23 +35,82 @@ class Interrupted(Exception):
     """A signal asks us to end."""
 
 
+class Child(ABC):
+    """A process of ours, and where its log is."""
+
+    name: str
+    log: Path
+
+    @property
+    @abstractmethod
+    def pid(self) -> int: ...
+
+    @abstractmethod
+    def exit_code(self) -> int | None:
+        """`None` while it runs."""
+
+    @abstractmethod
+    def stop(self, seconds: float) -> None:
+        """Asks it to end, and ends it when it has not within this time."""
+
+    def last_lines(self, count: int) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines()[-count:] if self.log.exists() else []
+
+    def cpu_seconds(self) -> float:
+        """User and system time until now, from /proc."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_mib(self) -> float:
+        fields = Path(f"/proc/{self.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 @dataclass
-class Child:
+class Program(Child):
+    """Any command."""
+
     name: str
     process: subprocess.Popen[bytes]
     log: Path
 
-    def cpu_seconds(self) -> float:
-        """User and system time until now, from /proc."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
-    def resident_mib(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    def exit_code(self) -> int | None:
+        return self.process.poll()
 
-    def last_lines(self, count: int) -> list[str]:
-        return self.log.read_text(errors="replace").splitlines()[-count:]
+    def stop(self, seconds: float) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
+
+
+class Packaged(Child):
+    """An agent or an HAProxy of the package."""
+
+    def __init__(self, name: str, process: spoa_agent.Process) -> None:
+        self.name = name
+        self.process = process
+        # HAProxy's own log is its output.
+        self.log = process.output_path if isinstance(process, spoa_agent.Haproxy) else process.log_path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def exit_code(self) -> int | None:
+        return self.process.exit_code
+
+    def stop(self, seconds: float) -> None:
+        self.process.stop(seconds)
 
 
 class Processes:
@@ -70,7 +133,7 @@ class Processes:
 
     def start(
         self, name: str, *command: object, cwd: Path | None = None, environment: dict[str, str] | None = None
-    ) -> Child:
+    ) -> Program:
         """Its standard input stays open, and says nothing, as long as we live."""
         log = self.folder / f"{name.replace(' ', '-')}.out"
         arguments = [str(argument) for argument in command]
@@ -87,13 +150,22 @@ class Processes:
                 start_new_session=True,
                 preexec_fn=end_with_parent,
             )
-        child = Child(name, process, log)
+        child = Program(name, process, log)
         self.children.append(child)
+        return child
+
+    def start_packaged(self, name: str, process: spoa_agent.Process) -> Child:
+        """Returns when it is ready."""
+        self.announce(f"{name}: {process!r}")
+        child = Packaged(name, process)
+        self.children.append(child)
+        process.start()
+        process.wait_ready()
         return child
 
     def check_alive(self) -> None:
         for child in self.children:
-            code = child.process.poll()
+            code = child.exit_code()
             if code is not None:
                 said = "\n    ".join(child.last_lines(8))
                 raise StageError(f"{child.name} ended early, with exit code {code}:\n    {said}")
@@ -109,20 +181,7 @@ class Processes:
 
     def stop_all(self) -> None:
         while self.children:
-            end(self.children.pop(), self.stop_seconds)
-
-
-def end(child: Child, seconds: float) -> None:
-    process = child.process
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if process.stdin:
-        process.stdin.close()
+            self.children.pop().stop(self.stop_seconds)
 
 
 def holds(condition: Callable[[], bool]) -> bool:
@@ -135,6 +194,22 @@ def holds(condition: Callable[[], bool]) -> bool:
 def end_with_parent() -> None:
     """In the child: the kernel ends it when we are killed and cannot."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class EndsWithUs(spoa_agent.Process):
+    """Also when we are killed, and no `finally` of ours runs."""
+
+    def _spawn(self, command: Sequence[str], output: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=self._env,
+                                start_new_session=True, preexec_fn=end_with_parent)  # fmt: skip
+
+
+class AgentThatEndsWithUs(EndsWithUs, spoa_agent.Agent):
+    pass
+
+
+class HaproxyThatEndsWithUs(EndsWithUs, spoa_agent.Haproxy):
+    pass
 
 
 def raise_on_signals() -> None:

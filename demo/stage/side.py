@@ -10,10 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
+
+from spoa_agent import Agent, Exchange, HaproxyConfig, read_journal, read_log
 
 from .clusters import Cluster, Documents
-from .processes import Child, Processes, StageError, accepts, fetch, free_ports
+from .processes import AgentThatEndsWithUs, Child, HaproxyThatEndsWithUs, Processes, StageError, fetch, free_ports
 
 
 class Side(ABC):
@@ -21,33 +23,27 @@ class Side(ABC):
 
     role: str
     url: str
-    admin_url: str
     node_urls: list[str]
+
+    @property
+    @abstractmethod
+    def admin_url(self) -> str:
+        """Of the agent."""
 
     @abstractmethod
     def documents(self) -> Documents:
         """Every document of the cluster, asked of a node, past HAProxy."""
 
     @abstractmethod
-    def journal_command(self) -> list[str]:
-        """What prints the journal as `spoa-agent journal cat` does."""
+    def exchanges(self) -> Iterator[Exchange]:
+        """What the journal holds."""
 
     @abstractmethod
-    def traffic_log_command(self) -> list[str]:
-        """What prints the traffic log."""
+    def logged(self) -> Iterator[Exchange]:
+        """What the traffic log holds."""
 
     def ledger(self) -> dict[str, Any]:
         return dict(json.loads(fetch(f"{self.admin_url}/ledger")))
-
-    def exchanges(self) -> Iterator[dict[str, Any]]:
-        with output_of(self.journal_command()) as lines:
-            for line in lines:
-                yield json.loads(line)
-
-    def traffic_log_lines(self) -> Iterator[dict[str, Any]]:
-        with output_of(self.traffic_log_command()) as lines:
-            for line in lines:
-                yield json.loads(line)
 
     def figures(self) -> tuple[float, float] | None:
         """The agent's CPU in seconds and its memory in MiB, where that can be known."""
@@ -63,7 +59,7 @@ class LocalSide(Side):
 
     def __init__(
         self,
-        role: str,
+        role: Literal["primary", "shadow"],
         folder: Path,
         binary: Path,
         cluster: Cluster | None = None,
@@ -71,7 +67,7 @@ class LocalSide(Side):
         host: str = "127.0.0.1",
         haproxy_port: int = 0,
     ) -> None:
-        self.role = role
+        self.role: Literal["primary", "shadow"] = role
         self.folder = folder / role
         self.folder.mkdir()
         self.binary = binary
@@ -79,13 +75,16 @@ class LocalSide(Side):
         self.node_ports = cluster.ports if cluster else []
         self.host = host
         self.haproxy_port = haproxy_port or free_ports(1)[0]
-        (self.admin_port,) = free_ports(1)
-        self.agent: Child | None = None
-        self.haproxy: Child | None = None
+        self.agent: Agent | None = None
+        self.agent_child: Child | None = None
         # Clients on this machine; HAProxy may listen on more.
         self.url = f"http://127.0.0.1:{self.haproxy_port}"
-        self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self.node_urls = [f"http://127.0.0.1:{port}" for port in self.node_ports]
+
+    @property
+    def admin_url(self) -> str:
+        assert self.agent is not None, "the agent is started first"
+        return self.agent.admin_url
 
     @property
     def journal(self) -> Path:
@@ -103,49 +102,44 @@ class LocalSide(Side):
     def stats_socket(self) -> Path:
         return self.folder / "haproxy.sock"
 
-    def start_agent(self, processes: Processes, *more: object) -> Child:
-        self.agent = processes.start(
-            f"{self.role} agent", self.binary, "run",
-            "--server-listen", f"unix:{self.socket}",
-            "--admin-listen", f"127.0.0.1:{self.admin_port}",
-            "--journal-dir", self.journal,
+    def start_agent(self, processes: Processes, more: dict[str, dict[str, Any]]) -> Child:
+        """`more` are sections of its configuration."""
+        config = {
+            "server": {"listen": [f"unix:{self.socket}"]},
+            "admin": {"listen": "127.0.0.1:0"},
             # HAProxy is gone by the time that the agent is asked to end.
-            "--shutdown-lame-duck", "0s",
-            *more,
-        )  # fmt: skip
-        processes.wait_until(self.is_ready, f"the {self.role} agent is ready")
-        return self.agent
+            "shutdown": {"lame_duck": "0s"},
+            **more,
+            "journal": {"dir": str(self.journal), **more.get("journal", {})},
+        }
+        self.agent = AgentThatEndsWithUs(config, binary=self.binary, folder=self.folder)
+        self.agent_child = processes.start_packaged(f"{self.role} agent", self.agent)
+        return self.agent_child
 
-    def is_ready(self) -> bool:
-        """Raises an `OSError` as long as nobody answers, or with 503."""
-        fetch(f"{self.admin_url}/readyz")
-        return True
-
-    def start_haproxy(self, processes: Processes, haproxy: str, *options: str) -> Child:
-        nodes = [part for port in self.node_ports for part in ("--node", f"127.0.0.1:{port}")]
-        listen = ["--listen", f"{self.host}:{self.haproxy_port}", "--agent", f"unix@{self.socket}"]
-        self.write_config(*nodes, *listen, "--stats-socket", str(self.stats_socket), *options)
-        self.haproxy = processes.start(f"{self.role} HAProxy", haproxy, "-db", "-f", self.folder / "haproxy.cfg")
-        processes.wait_until(lambda: accepts(self.haproxy_port), f"the {self.role} HAProxy listens")
-        return self.haproxy
-
-    def write_config(self, *options: str) -> None:
-        command = [str(self.binary), "haproxy-config", "--role", self.role, *options, "--out", str(self.folder)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise StageError(f"`spoa-agent haproxy-config` refused: {done.stderr.strip()}")
+    def start_haproxy(self, processes: Processes, haproxy: str, processing_timeout: str | None = None) -> Child:
+        config = HaproxyConfig(
+            role=self.role,
+            listen=f"{self.host}:{self.haproxy_port}",
+            nodes=[f"127.0.0.1:{port}" for port in self.node_ports],
+            agent=f"unix@{self.socket}",
+            processing_timeout=processing_timeout,
+            stats_socket=self.stats_socket,
+        )
+        started = HaproxyThatEndsWithUs(config, binary=haproxy, folder=self.folder)
+        return processes.start_packaged(f"{self.role} HAProxy", started)
 
     def documents(self) -> Documents:
         return self.cluster.documents() if self.cluster else {}
 
-    def journal_command(self) -> list[str]:
-        return [str(self.binary), "journal", "cat", "--journal-dir", str(self.journal)]
+    def exchanges(self) -> Iterator[Exchange]:
+        return read_journal(self.journal, strict=True)
 
-    def traffic_log_command(self) -> list[str]:
-        return ["cat", str(self.traffic_log)]
+    def logged(self) -> Iterator[Exchange]:
+        return read_log(self.traffic_log, strict=True)
 
     def figures(self) -> tuple[float, float] | None:
-        return (self.agent.cpu_seconds(), self.agent.resident_mib()) if self.agent else None
+        child = self.agent_child
+        return (child.cpu_seconds(), child.resident_mib()) if child else None
 
     def requests_of_haproxy(self) -> int | None:
         with socket.socket(socket.AF_UNIX) as asking:

@@ -1,20 +1,42 @@
 """The quickstart's proof tells a balance from an imbalance."""
 
+import json
 import unittest
 from collections import Counter
 from typing import Any
 
 from haproxy_demo import proof
+from spoa_agent import Exchange
 from traffic_gen.clients import digest
 
 
-def exchange(id: str, sent: Any = "{}", status: int = 200, target: str = "/a/_bulk") -> dict[str, Any]:
-    body = {"extent": "whole", "bytes": 2}
-    return {
-        "event": {"id": id},
-        "request": {"method": "PUT", "target": target, "body": {**body, "content": sent}},
-        "response": {"status_code": status, "body": {**body, "content": "ok"}},
+def exchange(id: str, sent: Any = "{}", status: int = 200, target: str = "/a/_bulk") -> Exchange:
+    """As a line of the traffic log."""
+    time = "2026-01-01T00:00:00.000000Z"
+    length = 1 if isinstance(sent, dict) else len(sent)
+    line = {
+        "@timestamp": time,
+        "event": {"kind": "exchange", "id": id, "position": 0, "duration_us": 1000},
+        "request": {
+            "time": time,
+            "frontend": "primary",
+            "version": "1.1",
+            "method": "PUT",
+            "target": target,
+            "headers": [],
+            "body": {"extent": "whole", "bytes": length, "content": sent},
+        },
+        "response": {
+            "time": time,
+            "backend": "cluster",
+            "server": "node",
+            "status_code": status,
+            "version": "1.1",
+            "headers": [],
+            "body": {"extent": "whole", "bytes": 2, "content": "ok"},
+        },
     }
+    return Exchange.from_json(json.dumps(line))
 
 
 def document(id: str, source: Any, generated: bool = False) -> dict[str, Any]:
