@@ -1,9 +1,11 @@
-//! The two encodings, per half and per exchange, beside prost's own decoder on the same bytes.
+//! The encodings, per half and per exchange, beside prost's own decoder on the same bytes; and what becomes of an exchange on its
+//! way to Kafka and back, in each format.
 
 use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use exchange::message::{Bounds, Format, Incoming, Options, Origin, Reader, Writer};
 use exchange::{
     Body, Endpoint, Exchange, Extent, Half, Header, Headers, Request, Response, json, record::wire,
 };
@@ -47,16 +49,7 @@ fn records(c: &mut Criterion) {
 fn lines(c: &mut Criterion) {
     let mut group = c.benchmark_group("json line");
     for size in SIZES {
-        let exchange = Exchange {
-            position: 1,
-            request: Some(request(size)),
-            response: Some(Response {
-                status: 200,
-                headers: headers(),
-                body: body(200),
-                ..Response::default()
-            }),
-        };
+        let exchange = exchange(size);
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_with_input(BenchmarkId::new("write", size), &exchange, |b, exchange| {
             let mut out = Vec::new();
@@ -68,6 +61,64 @@ fn lines(c: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+fn messages(c: &mut Criterion) {
+    let origin = Origin {
+        agent: "proxy-1",
+        begun: 1,
+        complete: 2,
+    };
+    for format in Format::ALL {
+        let mut group = c.benchmark_group(format!("message {format}"));
+        for size in SIZES {
+            let exchange = exchange(size);
+            group.throughput(Throughput::Elements(1));
+            group.bench_with_input(BenchmarkId::new("write", size), &exchange, |b, exchange| {
+                let mut writer = Writer::new(format, Options::default());
+                let mut out = Vec::new();
+                b.iter(|| {
+                    out.clear();
+                    black_box(writer.exchange(&origin, exchange, &mut out))
+                });
+            });
+            let mut out = Vec::new();
+            Writer::new(format, Options::default()).exchange(&origin, &exchange, &mut out);
+            group.bench_with_input(BenchmarkId::new("read", size), &out, |b, messages| {
+                b.iter(|| {
+                    // A reader of its own: a record that comes again on a connection is passed by.
+                    let mut reader = Reader::new(Bounds::default());
+                    let mut told = Vec::with_capacity(1);
+                    for message in messages {
+                        let headers = message.headers.iter();
+                        let incoming = Incoming {
+                            partition: 0,
+                            offset: 0,
+                            time_us: 0,
+                            headers: headers.map(|(name, value)| (*name, &value[..])),
+                            value: message.value.clone(),
+                        };
+                        reader.push(incoming, &mut told);
+                    }
+                    black_box(told.len())
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+fn exchange(size: usize) -> Exchange {
+    Exchange {
+        position: 1,
+        request: Some(request(size)),
+        response: Some(Response {
+            status: 200,
+            headers: headers(),
+            body: body(200),
+            ..Response::default()
+        }),
+    }
 }
 
 fn request(size: usize) -> Request {
@@ -109,5 +160,5 @@ fn body(size: usize) -> Body {
     }
 }
 
-criterion_group!(benches, records, lines);
+criterion_group!(benches, records, lines, messages);
 criterion_main!(benches);

@@ -76,7 +76,7 @@ impl<B: AsRef<[u8]>> Half<B> {
 
 /// What a Kafka message of the format `protobuf` tells, and by whom: `Message` in `proto/record.proto`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Letter<'a> {
+pub(crate) struct Envelope<'a> {
     pub(crate) agent: &'a str,
     pub(crate) begun: u64,
     pub(crate) complete: u64,
@@ -101,17 +101,17 @@ pub(crate) enum Read {
     Gap(Gap),
 }
 
-impl Letter<'_> {
+impl Envelope<'_> {
     /// Appends the message to `out`.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        encode::letter(self, out);
+        encode::envelope(self, out);
     }
 }
 
 /// Reads a Kafka message: the agent, where its exchange begins and is complete, and what it tells. Bytes are slices of
 /// `message`: nothing is copied.
 pub(crate) fn read(message: &Bytes) -> Result<(String, u64, u64, Read), RecordError> {
-    decode::letter(message, decode::Shared(message))
+    decode::envelope(message, decode::Shared(message))
 }
 
 impl Half<Bytes> {

@@ -1243,6 +1243,69 @@ fn a_request_told_ahead_is_asked_at_once_and_answered_later() {
 }
 
 #[test]
+fn a_request_told_ahead_waits_for_its_answer_however_long_that_takes() {
+    let mut writer = writer(1_000_000);
+    let mut messages = Vec::new();
+    let slow = exchange(5, 0, 900_000_000);
+    writer.request(&origin(1), slow.request.as_ref().unwrap(), &mut messages);
+    for at in [100, 300_000_000, 600_000_000] {
+        writer.exchange(&origin(2 + at), &exchange(6, at, 10), &mut messages);
+    }
+    writer.exchange(&origin(1), &slow, &mut messages);
+    let told = exchanges(&read(&messages));
+    assert_eq!(told.len(), 4);
+    assert!(told.iter().all(|it| it.response.is_some()));
+}
+
+#[test]
+fn requests_told_ahead_are_bounded_too() {
+    let options = Options {
+        connections: Connections {
+            most: 1,
+            ..Connections::default()
+        },
+        ..Options::default()
+    };
+    let mut writer = Writer::new(Format::TrafficStream, options);
+    let mut messages = Vec::new();
+    for port in 1..=3 {
+        writer.request(
+            &origin(port.into()),
+            &asked(port, port.into()),
+            &mut messages,
+        );
+    }
+    let closed =
+        |it: &wire::TrafficStream| matches!(it.index, Some(Index::NumberOfThisLastChunk(_)));
+    let closed: Vec<bool> = decoded(&messages).iter().map(closed).collect();
+    assert_eq!(closed, [false, true, true]);
+}
+
+#[test]
+fn the_answer_to_head_keeps_its_length_and_has_no_body() {
+    let mut head = exchange(5, 0, 10);
+    head.request.as_mut().unwrap().method = text("HEAD");
+    let response = head.response.as_mut().unwrap();
+    response.headers = headers(&[("content-length", "500")]);
+    response.body = Body::default();
+    let mut messages = Vec::new();
+    assert_eq!(
+        writer(1_000_000).exchange(&origin(1), &head, &mut messages),
+        Carried::Whole
+    );
+    let told = exchanges(&read(&messages));
+    assert_eq!(
+        told[0].response,
+        head.response.map(|it| Response {
+            request_time_us: Some(T),
+            version: text("1.1"),
+            id: text("id-0"),
+            ..it
+        })
+    );
+}
+
+#[test]
 fn pairs_gaps_and_answers_alone_are_nothing_to_a_traffic_stream() {
     let mut writer = writer(1_000_000);
     let mut messages = Vec::new();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::traffic_stream::writer::{Connections as Streams, Envelope};
 use super::{Format, Kind, Message, Origin, header, parts};
-use crate::record::{Content, Letter};
+use crate::record::{self, Content};
 use crate::{Body, Credentials, Exchange, Gap, Headers, Pair, Request, Response, json};
 
 /// How messages are written.
@@ -101,7 +101,7 @@ impl Writer {
         let mut value = Vec::with_capacity(request.body.content.len() + ROOM_FOR_HEADS);
         match self.format {
             Format::Json => json::write_begun(origin.begun, &request, self.json(), &mut value),
-            Format::Protobuf => letter(origin, Content::Request(&request), &mut value),
+            Format::Protobuf => protobuf(origin, Content::Request(&request), &mut value),
             Format::TrafficStream => {
                 let envelope = self.envelope(Kind::Request, origin, about);
                 return self.streams.request(&request, &envelope, out);
@@ -122,7 +122,7 @@ impl Writer {
         let mut value = Vec::with_capacity(exchange.weight() + ROOM_FOR_HEADS);
         match self.format {
             Format::Json => json::write_line(&exchange, self.json(), &mut value),
-            Format::Protobuf => letter(origin, Content::Exchange(&exchange), &mut value),
+            Format::Protobuf => protobuf(origin, Content::Exchange(&exchange), &mut value),
             Format::TrafficStream => {
                 let envelope = self.envelope(Kind::Exchange, origin, about);
                 return self.streams.exchange(&exchange, &envelope, out);
@@ -140,7 +140,7 @@ impl Writer {
                 let name = json::PairName::Position(origin.complete);
                 json::write_pair(&pair, name, self.json(), &mut value);
             }
-            Format::Protobuf => letter(origin, Content::Pair(&pair), &mut value),
+            Format::Protobuf => protobuf(origin, Content::Pair(&pair), &mut value),
             Format::TrafficStream => return Carried::Nothing,
         }
         let about = (Some(pair.id()), pair.request.time_us);
@@ -152,7 +152,7 @@ impl Writer {
         let mut value = Vec::new();
         match self.format {
             Format::Json => json::write_gap(gap, origin.begun, &mut value),
-            Format::Protobuf => letter(origin, Content::Gap(gap), &mut value),
+            Format::Protobuf => protobuf(origin, Content::Gap(gap), &mut value),
             Format::TrafficStream => return Carried::Nothing,
         }
         self.finish(Kind::Gap, origin, (None, gap.from_us), value, out)
@@ -271,19 +271,19 @@ impl Writer {
     }
 }
 
-fn letter(origin: &Origin<'_>, content: Content<'_>, out: &mut Vec<u8>) {
+fn protobuf(origin: &Origin<'_>, content: Content<'_>, out: &mut Vec<u8>) {
     let Origin {
         agent,
         begun,
         complete,
     } = *origin;
-    let letter = Letter {
+    let envelope = record::Envelope {
         agent,
         begun,
         complete,
         content,
     };
-    letter.encode(out);
+    envelope.encode(out);
 }
 
 /// The headers that every message has; `about` is the exchange's id and time. The texts of one message share one

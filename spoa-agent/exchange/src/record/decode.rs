@@ -85,7 +85,7 @@ pub(super) fn record<'r, S: Source<'r>>(
 }
 
 /// Reads a Kafka message.
-pub(super) fn letter<'r>(
+pub(super) fn envelope<'r>(
     message: &'r [u8],
     source: Shared<'r>,
 ) -> Result<(String, u64, u64, Read), RecordError> {

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::{Content, Letter};
+use super::{Content, Envelope};
 use crate::{
     Body, Dropped, Endpoint, Exchange, Extent, Gap, Half, Header, Pair, Request, Response,
     Rewritten, Sending, Timers, Tls,
@@ -27,8 +27,8 @@ pub(super) fn record<B: AsRef<[u8]>>(half: &Half<B>, out: &mut Vec<u8>) {
 }
 
 /// Appends a whole Kafka message.
-pub(super) fn letter(letter: &Letter<'_>, out: &mut Vec<u8>) {
-    letter.write(out);
+pub(super) fn envelope(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    envelope.write(out);
 }
 
 /// Where fields go. Fields that hold their default are left out, as proto3 does.
@@ -118,7 +118,7 @@ impl<B: AsRef<[u8]>> Message for Half<B> {
     }
 }
 
-impl Message for Letter<'_> {
+impl Message for Envelope<'_> {
     fn write(&self, sink: &mut impl Sink) {
         sink.bytes(1, self.agent.as_bytes());
         sink.varint(2, self.begun);

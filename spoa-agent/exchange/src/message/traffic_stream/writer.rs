@@ -18,9 +18,9 @@ use crate::{Endpoint, Exchange, Request, Response};
 #[derive(Debug, Default)]
 pub(in crate::message) struct Connections {
     open: HashMap<Peer, Connection>,
-    /// The same, by the time of what came last.
+    /// Those of them that wait for nothing, by the time of what came last.
     by_time: BTreeSet<(u64, Peer)>,
-    /// Requests that were told ahead of their exchange, and where.
+    /// Requests that were told ahead of their exchange, and where. Their connections wait for the answer, however long that takes.
     ahead: HashMap<Bytes, Ahead>,
     /// The latest time that any exchange told.
     clock_us: u64,
@@ -75,16 +75,20 @@ impl Connections {
         out: &mut Vec<Message>,
     ) -> Carried {
         self.tick(request.time_us, envelope, out);
-        let mut bytes = Vec::new();
-        let (mut connection, shared) = self.begin(request, envelope, out);
+        let is_full = self.ahead.len() >= envelope.limits.most;
+        let (mut connection, shared) = match is_full {
+            true => (Connection::new(request, envelope), None),
+            false => self.begin(request, envelope, out),
+        };
         let mut record = Record::begin(&connection, envelope);
-        let carried = record.request(&mut connection, request, &mut bytes);
-        let is_asked = carried == Carried::Whole;
-        connection.asked = is_asked.then(|| request.id.clone());
-        if shared.is_none() && !is_asked {
+        let carried = record.request(&mut connection, request, &mut Vec::new());
+        let is_awaited = carried == Carried::Whole && !is_full;
+        connection.asked = is_awaited.then(|| request.id.clone());
+        let is_last = !is_awaited && shared.is_none();
+        if is_last {
             record.close(request.time_us);
         }
-        record.end(&mut connection, shared.is_none() && !is_asked, out);
+        record.end(&mut connection, is_last, out);
         let ahead = match shared {
             Some(peer) => {
                 self.keep(peer, connection, envelope, out);
@@ -92,10 +96,7 @@ impl Connections {
             }
             None => Ahead::Own(Box::new(connection)),
         };
-        if !is_asked {
-            return carried;
-        }
-        if self.ahead.len() < envelope.limits.most {
+        if is_awaited {
             self.ahead.insert(request.id.clone(), ahead);
         }
         carried
@@ -191,9 +192,11 @@ impl Connections {
         envelope: &Envelope<'_>,
         out: &mut Vec<Message>,
     ) {
-        self.by_time.insert((connection.last_us, peer));
+        if connection.asked.is_none() {
+            self.by_time.insert((connection.last_us, peer));
+        }
         self.open.insert(peer, connection);
-        while self.open.len() > envelope.limits.most {
+        while self.by_time.len() > envelope.limits.most {
             self.close_oldest(envelope, out);
         }
     }
@@ -221,9 +224,6 @@ impl Connections {
     fn close_oldest(&mut self, envelope: &Envelope<'_>, out: &mut Vec<Message>) {
         let oldest = self.by_time.first().copied();
         if let Some(connection) = oldest.and_then(|(_, peer)| self.release(&peer)) {
-            if let Some(id) = &connection.asked {
-                self.ahead.remove(id);
-            }
             connection.closed(envelope, out);
         }
     }
