@@ -130,6 +130,8 @@ pub enum Kind {
     Gap,
     /// A connection of [`Format::TrafficStream`] that ended: no exchange, and nothing that needs to be counted.
     Close,
+    /// Nothing: a check of the broker produced it. Readers pass it by.
+    Probe,
 }
 
 impl Kind {
@@ -142,6 +144,7 @@ impl Kind {
             Self::Pair => "pair",
             Self::Gap => "gap",
             Self::Close => "close",
+            Self::Probe => "probe",
         }
     }
 }

@@ -411,6 +411,18 @@ fn parts_of_a_value_that_was_split_twice_are_not_mixed_up() {
 }
 
 #[test]
+fn a_probe_is_passed_by() {
+    let probe = Message {
+        headers: vec![("kind", Bytes::from_static(b"probe"))],
+        value: Bytes::from_static(b"anything"),
+        ..Message::default()
+    };
+    let mut reader = Reader::new(Bounds::default());
+    assert_eq!(push(&mut reader, 0, &probe), []);
+    assert_eq!(reader.floor(0), None);
+}
+
+#[test]
 fn a_line_of_the_traffic_log_is_read_without_headers() {
     let mut line = Vec::new();
     exchange::json::write_line(

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::parts::{Assembled, Assemblies, Key, Part};
 use super::traffic_stream::{self, reader::Connections};
-use super::{Format, Source, Span, Told, Unreadable, header};
+use super::{Format, Kind, Source, Span, Told, Unreadable, header};
 use crate::record::{self, Read, RecordError};
 use crate::{Exchange, Gap, json};
 
@@ -90,6 +90,9 @@ impl Reader {
             value,
         } = incoming;
         let fields = Fields::read(headers);
+        if fields.kind == Kind::Probe.as_str().as_bytes() {
+            return;
+        }
         let told_us = match fields.format(&value) {
             Ok(Format::TrafficStream) => traffic_stream::observation::time_of(&value),
             _ => fields.time_us.unwrap_or(0),
