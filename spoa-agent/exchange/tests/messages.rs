@@ -258,9 +258,10 @@ proptest! {
             }
             let incoming = Incoming { partition: 0, offset: i64::try_from(offset).unwrap(), time_us: offset as u64, headers, value: Bytes::from(value) };
             reader.push(incoming, &mut out);
+            prop_assert!(reader.held() <= 2 * 2_000);
         }
         reader.finish(0, &mut out);
-        prop_assert_eq!(reader.floor(0), None);
+        prop_assert_eq!((reader.floor(0), reader.held()), (None, 0));
     }
 }
 

@@ -368,11 +368,13 @@ proptest! {
         for (offset, (value, partition)) in records.into_iter().enumerate() {
             let incoming = Incoming { partition, offset: offset as i64, time_us: 0, headers: [], value: value.into() };
             reader.push(incoming, &mut out);
+            prop_assert!(reader.held() <= 10_000);
         }
         for partition in 0..3 {
             reader.finish(partition, &mut out);
             prop_assert_eq!(reader.floor(partition), None);
         }
+        prop_assert_eq!(reader.held(), 0);
     }
 }
 

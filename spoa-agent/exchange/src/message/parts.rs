@@ -261,6 +261,11 @@ impl Assemblies {
             .min()
     }
 
+    /// Bytes that are held, roughly.
+    pub(super) const fn held(&self) -> usize {
+        self.held
+    }
+
     fn take(&mut self, place: u64) -> Option<Assembled> {
         let assembly = self.begun.remove(&place)?;
         self.by_key.remove(&assembly.key);

@@ -14,7 +14,8 @@ use crate::{Exchange, Gap, json};
 /// What a reader may hold in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes of values that are not complete yet, over all partitions. A larger value cannot be read.
+    /// Bytes of values in parts that are not complete yet, and, apart from these, of connections, over all partitions. A
+    /// larger value cannot be read; a larger body on a connection is cut.
     pub bytes: usize,
     /// Values in parts that are not complete yet, and, apart from these, connections, over all partitions.
     pub parts: usize,
@@ -145,6 +146,12 @@ impl Reader {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Bytes that are held, roughly: no more than twice [`Bounds::bytes`].
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.parts.held() + self.streams.held()
     }
 
     /// Tells what is not complete and will not be: nothing more comes from the partition.

@@ -122,6 +122,11 @@ impl Connections {
         lowest.map(|(_, offset, _)| *offset)
     }
 
+    /// Bytes that are held, roughly.
+    pub(in crate::message) const fn held(&self) -> usize {
+        self.held
+    }
+
     fn oldest(&self) -> Option<Key> {
         let firsts = self.by_turn.values().filter_map(BTreeMap::first_key_value);
         firsts
