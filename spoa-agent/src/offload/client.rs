@@ -23,11 +23,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::aws::{self, Tokens};
 use crate::config::{Kafka, Sasl};
 use crate::identity;
 use crate::telemetry::throttle::Throttle;
@@ -62,9 +63,11 @@ pub enum ClientError {
         /// What is wrong with it.
         why: String,
     },
-    /// librdkafka refuses the configuration.
-    #[error("librdkafka refuses the configuration of [kafka]: {0}")]
-    Refused(String),
+    /// Nobody says which AWS region signatures are for.
+    #[error(
+        "kafka.sasl = aws-msk-iam signs for a region, and the brokers' names do not tell it; set kafka.aws_region"
+    )]
+    NoRegion,
 }
 
 impl Client {
@@ -86,7 +89,7 @@ impl Client {
         Ok(Self {
             config,
             producer: producer_properties(kafka),
-            context: Context::default(),
+            context: Context::new(tokens(kafka)?),
         })
     }
 
@@ -176,6 +179,25 @@ fn log_in(kafka: &Kafka, config: &mut ClientConfig) -> Result<(), ClientError> {
     Ok(())
 }
 
+fn tokens(kafka: &Kafka) -> Result<Option<Tokens>, ClientError> {
+    if kafka.sasl != Sasl::AwsMskIam {
+        return Ok(None);
+    }
+    let named = kafka
+        .brokers
+        .first()
+        .and_then(|broker| aws::region_of(broker));
+    let region = kafka
+        .aws_region
+        .clone()
+        .or_else(|| named.map(str::to_owned))
+        .or_else(|| std::env::var("AWS_REGION").ok())
+        .filter(|region| !region.is_empty());
+    region
+        .map(|region| Some(Tokens::new(region)))
+        .ok_or(ClientError::NoRegion)
+}
+
 /// What makes a producer lose nothing and keep the order: each message is tried until it is delivered, in its
 /// place, and counts as delivered when all replicas have it.
 fn producer_properties(kafka: &Kafka) -> Vec<(&'static str, String)> {
@@ -253,6 +275,7 @@ pub struct Context {
 
 #[derive(Default)]
 struct Shared {
+    tokens: Option<Tokens>,
     trouble: Mutex<Option<String>>,
     /// What was said of one broker.
     last: Mutex<String>,
@@ -269,6 +292,15 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
+    fn new(tokens: Option<Tokens>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                tokens,
+                ..Shared::default()
+            }),
+        }
+    }
+
     /// What is wrong with the connection to the brokers, as far as it is known.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
@@ -316,6 +348,13 @@ impl ClientContext for Context {
         }
     }
 
+    fn generate_oauth_token(
+        &self,
+        _config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        Ok(self.token()?)
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
@@ -337,6 +376,20 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+impl Context {
+    fn token(&self) -> Result<OAuthToken, String> {
+        let tokens = self.shared.tokens.as_ref();
+        let tokens = tokens.ok_or_else(|| "this login has no tokens of ours".to_owned())?;
+        tokens.token().map_err(|error| {
+            let said = error.to_string();
+            self.remember(said.clone());
+            tracing::error!("kafka: {said}");
+            // It passes through a string that ends at a zero.
+            said.replace('\0', " ")
+        })
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! [`client`] makes a client of Kafka from the configuration, with all of its security; producers, consumers and
 //! checks are made from it. [`topic`] finds the topic or makes it, [`key`] says what keeps its order,
 //! [`flight`] knows what is on its way, [`producer`] is librdkafka's, [`stream`] says what becomes a message, and
-//! [`Offload`] drives them. `README.md` beside this file says what happens when something fails.
+//! [`Offload`] drives them; [`aws`] logs in to Amazon MSK. `README.md` beside this file says what happens when something fails.
 //!
 //! What is acknowledged is done, and only that moves the cursor: the journal is the buffer, and Kafka may be away
 //! for as long as the disk lasts. A message that comes back, whatever for, ends its producer: a new one sends
@@ -28,6 +28,7 @@ use crate::follower::{Fate, Follower};
 use crate::telemetry::metrics::{DropReason, FilterReason, KafkaFault, OffloadMetrics};
 use crate::telemetry::throttle::Throttle;
 
+pub mod aws;
 pub mod client;
 pub mod flight;
 pub mod key;

@@ -150,3 +150,28 @@ fn properties_of_the_user_reach_librdkafka_and_win_over_what_nobody_wrote() {
         );
     }
 }
+
+#[test]
+fn aws_signatures_are_for_the_region_of_the_brokers_or_the_one_that_is_written() {
+    let text = |broker: &str, region: &str| {
+        format!(
+            "[kafka]\nbrokers = ['{broker}']\nsecurity = 'sasl-tls'\nsasl = 'aws-msk-iam'\naws_region = '{region}'\n"
+        )
+    };
+    let msk = "b-1.x.kafka.eu-central-1.amazonaws.com:9098";
+    for (broker, written, region) in [
+        (msk, "", "eu-central-1"),
+        (msk, "us-east-1", "us-east-1"),
+        ("kafka.example:9098", "us-east-1", "us-east-1"),
+    ] {
+        let kafka = kafka(&text(broker, written));
+        let tokens = tokens(&kafka).unwrap().unwrap();
+        assert!(format!("{tokens:?}").contains(region), "{tokens:?}");
+        let client = Client::new(&kafka).unwrap();
+        assert_eq!(client.config().get("sasl.mechanism"), Some("OAUTHBEARER"));
+    }
+    if std::env::var_os("AWS_REGION").is_none() {
+        let said = Client::new(&kafka(&text("kafka.example:9098", ""))).unwrap_err();
+        assert!(said.to_string().contains("set kafka.aws_region"), "{said}");
+    }
+}
