@@ -16,6 +16,7 @@ use std::io::Read as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use exchange::message::{Format, Message, Options, Origin as From, Writer};
 use exchange::{Exchange, Header, Pair, Request, Response, Sending};
@@ -367,7 +368,7 @@ fn after_a_kill_in_the_middle_everything_is_sent_and_the_account_goes_on() {
     let mut kafka = Kafka::start(2);
     kafka.fill(2, 0..400);
     let state = kafka.folder.path().join("state");
-    let more = ["--state", state.to_str().unwrap(), "--rate", "400"];
+    let more = ["--state", state.to_str().unwrap(), "--rate", "150"];
     let command = |target: &Origin| {
         let mut command = agent(&["replay", "--from", &kafka.place(), "--to", &target.url()]);
         command.args(["--group", GROUP, "--report"]);
@@ -534,25 +535,77 @@ fn a_large_exchange_in_parts_is_put_together() {
 }
 
 #[test]
-fn a_broker_that_goes_and_comes_back_costs_time_only() {
+fn errors_of_a_broker_cost_time_only() {
+    use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Error};
     let mut kafka = Kafka::start(2);
     kafka.fill(2, 0..100);
-    let origin = Origin::start(|_| ok());
-    let place = format!(
-        "{}?window=200ms&reconnect.backoff.max.ms=200",
-        kafka.place()
+    kafka.mock.request_errors(
+        Api::Fetch,
+        &[Error::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 3],
     );
-    let mut command = agent(&["replay", "--from", &place, "--to", &origin.url()]);
-    command.args(["--group", GROUP, "--speed", "max", "--follow"]);
-    let running = Running::start(&mut command, &kafka.folder, "log");
-    wait_while_not("the first are sent", || heard(&origin).len() == 100);
-    kafka.mock.broker_down(-1).unwrap();
-    wait_while_not("it is noticed", || running.log().contains("WARN"));
-    kafka.mock.broker_up(-1).unwrap();
-    kafka.fill(2, 100..200);
-    wait_while_not("the others are sent", || heard(&origin).len() >= 200);
-    assert_eq!(running.stop(), Some(5));
-    assert_eq!(sorted(heard(&origin)), all(0..200));
+    kafka.mock.request_errors(
+        Api::OffsetCommit,
+        &[
+            Error::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE,
+            Error::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+            Error::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE,
+        ],
+    );
+    kafka
+        .mock
+        .broker_round_trip_time(1, Duration::from_millis(30))
+        .unwrap();
+    let origin = Origin::start(|_| ok());
+    let output = done(&mut kafka.replay(&origin, &[]));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(sorted(heard(&origin)), all(0..100));
+    for (partition, done) in kafka.committed(GROUP, 2) {
+        assert_eq!(done, Done::before(50), "{partition}");
+    }
+}
+
+#[test]
+fn a_topic_in_the_format_of_the_capture_proxy_and_its_export_are_replayed() {
+    let kafka = Kafka::start(1);
+    let mut writer = Writer::new(Format::TrafficStream, Options::default());
+    let mut messages = Vec::new();
+    for number in 0..20 {
+        let exchange = exchange(number);
+        writer.exchange(&origin_of(&exchange), &exchange, &mut messages);
+    }
+    // The original writes no headers.
+    for message in &mut messages {
+        message.headers.clear();
+    }
+    kafka.send(0, &messages);
+    kafka.flush();
+    let origin = Origin::start(|_| ok());
+    let output = done(&mut kafka.replay(&origin, &[]));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(sorted(heard(&origin)), all(0..20));
+
+    let lines = messages.iter().map(|message| {
+        let key = String::from_utf8(message.key.clone().unwrap_or_default().to_vec()).unwrap();
+        format!("{key}|{}\n", BASE64.encode(&message.value))
+    });
+    let export = kafka.folder.path().join("export");
+    std::fs::write(&export, lines.collect::<String>() + "no record\n").unwrap();
+    let from = format!("traffic-stream:{}", export.display());
+    let report = kafka.folder.path().join("report.json");
+    let again = Origin::start(|_| ok());
+    let mut command = agent(&[
+        "replay",
+        "--from",
+        &from,
+        "--to",
+        &again.url(),
+        "--speed",
+        "max",
+    ]);
+    let output = done(command.arg("--report").arg(report));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(sorted(heard(&again)), all(0..20));
+    assert_eq!(kafka.report()["targets"][0]["undecodable"], 1);
 }
 
 #[test]

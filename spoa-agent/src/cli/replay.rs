@@ -60,8 +60,8 @@ documents that an update or delete by query met while others wrote them.
 Exit codes: 0 everything was sent or not meant to be, 1 failed, 2 the arguments are wrong, 5 stopped before the
 end, 6 some exchanges could not be sent (see `dropped`), 130 ended at once.")]
 pub(super) struct Args {
-    /// What to replay: journal:DIR, file:PATH, file:- for the standard input, or kafka:HOST:PORT/TOPIC; several files
-    /// are put in order
+    /// What to replay: journal:DIR, file:PATH, file:- for the standard input, kafka:HOST:PORT/TOPIC,
+    /// or traffic-stream:PATH, which a capture proxy's topic was exported to; several files are put in order
     #[arg(long, required = true, num_args = 1.., value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     from: Vec<String>,
     /// Where to send it; may be given several times
@@ -382,21 +382,26 @@ impl Args {
 fn source(texts: &[String]) -> anyhow::Result<From> {
     let mut journals = Vec::new();
     let mut files = Vec::new();
+    let mut exports = Vec::new();
     for text in texts {
         match text.split_once(':') {
             Some(("journal", dir)) => journals.push(PathBuf::from(dir)),
+            Some(("traffic-stream", "-")) => exports.push(Input::Standard),
+            Some(("traffic-stream", path)) => exports.push(Input::File(path.into())),
             Some(("file", "-")) => files.push(Input::Standard),
             Some(("file", path)) => files.push(Input::File(path.into())),
+            _ if !exports.is_empty() => exports.push(Input::File(text.into())),
             _ if text == "-" => files.push(Input::Standard),
             _ if Path::new(text).is_dir() => journals.push(text.into()),
             _ => files.push(Input::File(text.into())),
         }
     }
-    match (journals.len(), files.is_empty()) {
-        (0, false) => Ok(From::Files(files)),
-        (1, true) => Ok(From::Journal(journals.swap_remove(0))),
+    match (journals.len(), files.is_empty(), exports.is_empty()) {
+        (0, false, true) => Ok(From::Files(files)),
+        (0, true, false) => Ok(From::Exports(exports)),
+        (1, true, true) => Ok(From::Journal(journals.swap_remove(0))),
         _ => bail!(
-            "--from takes one journal, or files, and not both: they would have no order among each other"
+            "--from takes one journal, or files of one kind, and not both: they would have no order among each other"
         ),
     }
 }

@@ -181,13 +181,19 @@ impl Accounts {
         states.map(|(at, account)| (*at, account.state())).collect()
     }
 
+    /// What is done, in words for whoever keeps it; it is committed when it is kept.
     pub(super) fn bookmark(&mut self) -> CursorState {
         self.bookmarked = self.states();
+        self.state()
+    }
+
+    /// What is done.
+    pub(super) fn state(&self) -> CursorState {
         let lowest = self.names.first_key_value().map(|(name, _)| *name);
         let texts: BTreeMap<i32, (i64, String)> = self
-            .bookmarked
-            .iter()
-            .map(|(partition, done)| (*partition, (done.low, done.encode(usize::MAX))))
+            .states()
+            .into_iter()
+            .map(|(partition, done)| (partition, (done.low, done.encode(usize::MAX))))
             .collect();
         CursorState {
             extra: serde_json::to_vec(&texts).unwrap_or_default(),

@@ -49,6 +49,18 @@ pub(super) struct GroupContext {
     wishes: Arc<Mutex<VecDeque<Wish>>>,
     /// The consumer is on its way out: nobody will do what the group wants.
     is_closing: Arc<AtomicBool>,
+    commits: Arc<Mutex<Commits>>,
+}
+
+/// What became of commits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Commits {
+    /// Sent, and not answered.
+    pub(super) pending: u32,
+    /// One failed since we asked last.
+    pub(super) failed: bool,
+    /// The broker takes less metadata.
+    pub(super) too_large: bool,
 }
 
 impl GroupContext {
@@ -57,6 +69,7 @@ impl GroupContext {
             inner,
             wishes: Arc::default(),
             is_closing: Arc::default(),
+            commits: Arc::default(),
         }
     }
 
@@ -71,6 +84,20 @@ impl GroupContext {
 
     pub(super) fn close(&self) {
         self.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn commit_sent(&self) {
+        let mut commits = self.commits.lock();
+        commits.pending = commits.pending.saturating_add(1);
+    }
+
+    /// What became of commits since we asked last.
+    pub(super) fn commits(&self) -> Commits {
+        let mut commits = self.commits.lock();
+        let now = *commits;
+        commits.failed = false;
+        commits.too_large = false;
+        now
     }
 
     pub(super) const fn client(&self) -> &Context {
@@ -120,9 +147,16 @@ impl ConsumerContext for GroupContext {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        let mut commits = self.commits.lock();
+        commits.pending = commits.pending.saturating_sub(1);
         match result {
             Ok(()) => self.inner.recovered(),
-            Err(error) => tracing::debug!(%error, "a commit failed; a later one says the same"),
+            Err(error) => {
+                commits.failed = true;
+                let code = error.rdkafka_error_code();
+                commits.too_large |= code == Some(RDKafkaErrorCode::OffsetMetadataTooLarge);
+                tracing::debug!(%error, "a commit failed; it is said again");
+            }
         }
     }
 }

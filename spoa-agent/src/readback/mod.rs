@@ -3,7 +3,7 @@
 //!
 //! Reading order: `place` (which topic), `done` (what of a partition is done, in a few bytes), `account` (the same while
 //! it changes), `merge` (partitions into one order), `group` (the consumer and its rebalances), `worker` (the thread that does it
-//! all), `source` (the side of the replay). `look` reads without a group.
+//! all), `source` (the side of the replay). `look` reads without a group, `export` from files.
 //!
 //! # What is committed
 //!
@@ -19,6 +19,7 @@
 
 mod account;
 mod done;
+mod export;
 mod group;
 mod ids;
 mod look;
@@ -28,6 +29,7 @@ mod source;
 mod worker;
 
 pub use self::done::Done;
+pub use self::export::ExportSource;
 pub use self::look::{Look, Looked, Start};
 pub use self::place::{Offsets, Place};
 pub use self::source::KafkaSource;

@@ -29,7 +29,7 @@ use crate::replay::Event;
 use crate::telemetry::throttle::Throttle;
 
 /// What waits for its order.
-const BOUNDS: MergeBounds = MergeBounds {
+pub(super) const BOUNDS: MergeBounds = MergeBounds {
     exchanges: 1 << 17,
     bytes: 128 << 20,
 };
@@ -49,6 +49,8 @@ const POLL: Duration = Duration::from_millis(20);
 const DRAIN: Duration = Duration::from_secs(45);
 /// How often to look what the others of the group have done.
 const LOOK: Duration = Duration::from_secs(1);
+/// Attempts at the last commit.
+const LAST_COMMITS: usize = 5;
 /// Most bytes of a commit's metadata; brokers take 4096.
 const METADATA: usize = 4000;
 
@@ -77,6 +79,11 @@ pub(super) struct Worker {
     /// The group has given us partitions, or none.
     was_assigned: bool,
     metadata_limit: usize,
+    /// What was committed last.
+    to_say: Option<BTreeMap<i32, Done>>,
+    said_at: Instant,
+    /// That failed.
+    say_again: bool,
     /// The latest completion that was told.
     latest_us: u64,
     complaints: Throttle,
@@ -129,6 +136,9 @@ impl Worker {
             others_done: false,
             was_assigned: false,
             metadata_limit: METADATA,
+            to_say: None,
+            said_at: now,
+            say_again: false,
             latest_us: 0,
             complaints: Throttle::default(),
         })
@@ -143,7 +153,7 @@ impl Worker {
         self.send_last(last);
         // The replay keeps its state once more, and then lets go.
         while !self.stop.load(Ordering::Relaxed) {
-            self.commit(CommitMode::Async);
+            self.commit();
             // Whoever joins the group now waits for us.
             if let Err(error) = self.grant_wishes() {
                 tracing::debug!(%error, "the group has other wishes at the end");
@@ -177,7 +187,7 @@ impl Worker {
             }
             self.balance();
             self.give_back_what_is_done(false);
-            self.commit(CommitMode::Async);
+            self.commit();
             if !self.options.follow && self.is_over() {
                 return Ok(true);
             }
@@ -187,7 +197,7 @@ impl Worker {
 
     /// The last commit, and good-bye.
     fn leave(mut self) {
-        self.commit(CommitMode::Sync);
+        self.commit_at_last();
         self.consumer.context().close();
     }
 
@@ -423,7 +433,12 @@ impl Worker {
             .into_iter()
             .filter(|(partition, _)| leaving.iter().any(|(it, _)| it == partition))
             .collect();
-        self.commit_states(&states, CommitMode::Sync);
+        if let Err(error) = self.commit_states(&states, CommitMode::Sync) {
+            self.complain(
+                "cannot commit what is done of a partition that goes",
+                &error,
+            );
+        }
         if let Err(error) = group::give_back(&self.consumer, &partitions) {
             self.complain("cannot give partitions back", &error);
         }
@@ -829,15 +844,56 @@ impl Worker {
     // -----------------------------------------------------------------------------------------
     // Commits
 
-    /// Commits what the replay has kept.
-    fn commit(&mut self, mode: CommitMode) {
-        let Some(states) = self.accounts.lock().to_commit.take() else {
-            return;
-        };
-        self.commit_states(&states, mode);
+    /// Commits what the replay has kept; again, when that failed.
+    fn commit(&mut self) {
+        let commits = self.consumer.context().commits();
+        if commits.too_large {
+            self.metadata_limit /= 2;
+        }
+        if let Some(states) = self.accounts.lock().to_commit.take() {
+            self.to_say = Some(states);
+        } else {
+            self.say_again |= commits.failed;
+            if !self.say_again || self.said_at.elapsed() < LOOK {
+                return;
+            }
+        }
+        self.said_at = Instant::now();
+        self.say_again = false;
+        let states = self.to_say.clone().unwrap_or_default();
+        if let Err(error) = self.commit_states(&states, CommitMode::Async) {
+            self.complain("cannot commit; trying again", &error);
+        }
     }
 
-    fn commit_states(&mut self, states: &BTreeMap<i32, Done>, mode: CommitMode) {
+    /// The last commit is waited for.
+    fn commit_at_last(&mut self) {
+        let kept = self.accounts.lock().to_commit.take();
+        let is_said = kept.is_none() && {
+            let commits = self.consumer.context().commits();
+            commits.pending == 0 && !commits.failed && !self.say_again
+        };
+        let Some(states) = kept.or_else(|| self.to_say.take()).filter(|_| !is_said) else {
+            return;
+        };
+        for _ in 0..LAST_COMMITS {
+            match self.commit_states(&states, CommitMode::Sync) {
+                Ok(()) => return,
+                Err(error) => self.complain("cannot commit", &error),
+            }
+            drop(self.consumer.poll(LOOK));
+        }
+        tracing::error!(
+            group = self.options.group,
+            "the last commit failed: the next run sends again what was done since the one before"
+        );
+    }
+
+    fn commit_states(
+        &mut self,
+        states: &BTreeMap<i32, Done>,
+        mode: CommitMode,
+    ) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::new();
         for (partition, done) in states {
             if !self.shares.contains_key(partition) {
@@ -845,23 +901,26 @@ impl Worker {
             }
             let topic = &self.options.place.topic;
             let mut element = list.add_partition(topic, *partition);
-            if element.set_offset(Offset::Offset(done.low)).is_ok() {
-                element.set_metadata(done.encode(self.metadata_limit));
-            }
+            element.set_offset(Offset::Offset(done.low))?;
+            element.set_metadata(done.encode(self.metadata_limit));
         }
         if list.count() == 0 {
-            return;
+            return Ok(());
         }
-        match self.consumer.commit(&list, mode) {
-            Ok(()) => {}
-            Err(error)
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) =>
-            {
-                self.metadata_limit /= 2;
-                self.complain("the broker takes less metadata", &error);
+        let said = self.consumer.commit(&list, mode);
+        match &said {
+            Ok(()) if matches!(mode, CommitMode::Async) => {
+                self.consumer.context().commit_sent();
             }
-            Err(error) => self.complain("cannot commit; trying again", &error),
+            Ok(()) => {}
+            Err(error) => {
+                let code = error.rdkafka_error_code();
+                if code == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
+                    self.metadata_limit /= 2;
+                }
+            }
         }
+        said
     }
 
     fn complain(&self, what: &str, error: &KafkaError) {
@@ -958,7 +1017,7 @@ impl Taken {
     }
 }
 
-fn undecodable(span: Span, why: &str) -> Event {
+pub(super) fn undecodable(span: Span, why: &str) -> Event {
     Event::Undecodable {
         position: u64::try_from(span.first).unwrap_or(0),
         why: format!("partition {}: {why}", span.partition),

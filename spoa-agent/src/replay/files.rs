@@ -226,7 +226,7 @@ fn first_time(path: &Path) -> anyhow::Result<Option<u64>> {
     }
 }
 
-fn open(
+pub(crate) fn open(
     input: &Input,
     read: &Arc<AtomicU64>,
 ) -> anyhow::Result<(PathBuf, Box<dyn BufRead + Send>)> {
@@ -269,7 +269,10 @@ impl Read for Counted {
 
 /// Reads a line without its line feed. One that is too long is passed over but for its beginning, which is no JSON.
 /// False at the end.
-fn read_until_line_feed(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+pub(crate) fn read_until_line_feed(
+    reader: &mut dyn BufRead,
+    line: &mut Vec<u8>,
+) -> io::Result<bool> {
     let read = (&mut *reader).take(MAX_LINE).read_until(b'\n', line)?;
     if read == 0 {
         return Ok(false);

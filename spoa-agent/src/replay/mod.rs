@@ -44,6 +44,7 @@ pub use self::control::Control;
 pub use self::dry::DryRun;
 pub use self::feed::{Standing, Watched};
 pub use self::files::{FileSource, Input};
+pub(crate) use self::files::{open as open_lines, read_until_line_feed};
 pub use self::journal::JournalSource;
 pub(crate) use self::report::short;
 pub use self::selection::{Selection, Time, Window};
@@ -60,7 +61,7 @@ use self::state::{Saved, StateDir};
 use crate::ambiguous::AmbiguousList;
 use crate::cli::exit::Exit;
 use crate::config::Log;
-use crate::readback::{self, KafkaSource, Offsets, Place};
+use crate::readback::{self, ExportSource, KafkaSource, Offsets, Place};
 use crate::telemetry::metrics::Metrics;
 
 /// Events that are read to see whether the source is what the user means.
@@ -115,6 +116,8 @@ pub enum From {
     Journal(PathBuf),
     /// Traffic logs.
     Files(Vec<Input>),
+    /// Records of a capture proxy, exported from their topic.
+    Exports(Vec<Input>),
     /// A topic.
     Kafka(Box<Topic>),
 }
@@ -144,6 +147,7 @@ impl From {
         Ok(match self {
             Self::Journal(dir) => Box::new(JournalSource::open(dir, resumed)?),
             Self::Files(inputs) => Box::new(FileSource::open(inputs, resumed)?),
+            Self::Exports(inputs) => Box::new(ExportSource::open(inputs, resumed)?),
             Self::Kafka(topic) => {
                 let group = topic.group(options, target);
                 Box::new(KafkaSource::open(topic.options(options, group), resumed)?)
@@ -162,7 +166,7 @@ impl From {
     }
 
     fn is_standard_input(&self) -> bool {
-        matches!(self, Self::Files(inputs) if inputs.contains(&Input::Standard))
+        matches!(self, Self::Files(inputs) | Self::Exports(inputs) if inputs.contains(&Input::Standard))
     }
 }
 
@@ -171,8 +175,11 @@ impl std::fmt::Display for From {
         let whole = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
         match self {
             Self::Journal(dir) => write!(f, "journal:{}", whole(dir).display()),
-            Self::Files(inputs) => {
-                f.write_str("file:")?;
+            Self::Files(inputs) | Self::Exports(inputs) => {
+                f.write_str(match self {
+                    Self::Exports(_) => "traffic-stream:",
+                    _ => "file:",
+                })?;
                 for (number, input) in inputs.iter().enumerate() {
                     let space = if number > 0 { " " } else { "" };
                     match input {
