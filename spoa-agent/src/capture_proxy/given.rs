@@ -245,7 +245,7 @@ pub const OPTIONS: &[CommandOption] = &[
     refused(
         &["traceDirectory"],
         Takes::One("DIR"),
-        "the journal in --stateDir keeps every exchange; `spoa-agent journal cat --dir STATE/journal` prints it, and SPOA_AGENT_TRAFFIC_LOG_PATH writes a line per exchange",
+        "the journal in --stateDir keeps every exchange; `spoa-agent journal cat --journal-dir STATE/journal` prints it, and SPOA_AGENT_TRAFFIC_LOG_PATH writes a line per exchange",
     ),
     refused(
         &["sslConfigFile"],
