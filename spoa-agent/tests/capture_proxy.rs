@@ -23,6 +23,9 @@ use support::origin::{Origin, ok};
 use support::supervised::{Place, Supervised, signal};
 use support::{free_address, wait_for};
 
+/// Method, target and headers.
+type Request<'r> = (&'r str, &'r str, &'r [(&'r str, &'r str)]);
+
 /// The options that every test needs, in the original's spelling.
 fn common_arguments(place: &Place, binary: &Binary, node: &str) -> Vec<String> {
     [
@@ -170,14 +173,14 @@ fn suppressed_requests_reach_the_node_and_not_the_journal() {
                 "yes|1",
             ],
         );
-        let suppressed: [(&str, &str, &[(&str, &str)]); 5] = [
+        let suppressed: [Request<'_>; 5] = [
             ("OPTIONS", "/", &[]),
             ("GET", "/_cluster/health/none", &[]),
             ("PUT", "/none", &[("x-internal", "yes")]),
             ("PUT", "/none", &[("X-INTERNAL", "no"), ("x-internal", "1")]),
             ("DELETE", "/none", &[("x-internal", "1")]),
         ];
-        let captured: [(&str, &str, &[(&str, &str)]); 4] = [
+        let captured: [Request<'_>; 4] = [
             ("OPTION", "/kept/1", &[]),
             ("POST", "/_cluster/health/kept/2", &[]),
             ("PUT", "/kept/3", &[("x-internal", "yes, no")]),

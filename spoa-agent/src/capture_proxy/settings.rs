@@ -378,7 +378,7 @@ impl Reading<'_> {
                 "--enableMSKAuth is --kafkaAuthType msk-iam; leave one of them out".to_owned(),
             );
         }
-        let (security, sasl) = match named.or(msk.then_some("msk-iam")) {
+        let (security, sasl) = match named.or_else(|| msk.then_some("msk-iam")) {
             None | Some("none") => return,
             Some("msk-iam") => ("sasl-tls", "aws-msk-iam"),
             Some("scram-sha-512") => ("sasl-tls", "scram-sha-512"),

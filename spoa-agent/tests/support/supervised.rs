@@ -76,7 +76,18 @@ impl Place {
 
     /// Runs until told otherwise, and waits until both serve.
     pub(crate) fn start(self, arguments: &[&str]) -> Supervised {
-        let mut supervised = self.launch(arguments);
+        self.start_with(arguments, &[])
+    }
+
+    /// The same, with these environment variables.
+    pub(crate) fn start_with(self, arguments: &[&str], variables: &[(&str, &str)]) -> Supervised {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        let process = command.spawn().unwrap();
+        let mut supervised = Supervised {
+            place: self,
+            process,
+        };
         supervised.wait_until_both_serve();
         supervised
     }
