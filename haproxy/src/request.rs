@@ -10,7 +10,9 @@ use crate::address::shortened;
 use crate::problem::Problem;
 
 /// HAProxy 2.6 reads 2048 bytes of a line, the rest of the line included.
-const MAX_TEXT: usize = 1500;
+const MAX_TEXT: usize = 1800;
+/// Longer names of headers are of no use.
+const MAX_NAME: usize = 64;
 const SKIP: &str = "skip-capture condition";
 const SET: &str = "header to set";
 
@@ -159,6 +161,14 @@ fn check_name(thing: &'static str, name: &str) -> Result<(), Problem> {
             way_out: "write it before the value",
         });
     }
+    if name.len() > MAX_NAME {
+        return Err(Problem::TooLong {
+            thing,
+            value: shortened(name),
+            length: name.len(),
+            limit: MAX_NAME,
+        });
+    }
     match name.chars().find(|c| !plain(*c)) {
         None => Ok(()),
         Some(found) => Err(Problem::ForbiddenCharacter {
@@ -179,11 +189,13 @@ fn check_text(thing: &'static str, text: &str, shown: &str) -> Result<(), Proble
             allowed: "characters that can be seen",
         });
     }
-    if text.len() > MAX_TEXT {
+    // As it will be written.
+    let length = quoted(&text.replace('%', "%%")).len();
+    if length > MAX_TEXT {
         return Err(Problem::TooLong {
             thing,
             value: shortened(shown),
-            length: text.len(),
+            length,
             limit: MAX_TEXT,
         });
     }

@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use haproxy_config::{
-    AgentAddress, Hold, Listen, LogTarget, MAX_BODY_LIMIT, Node, Options, Problem, Role,
-    TargetVersion, generate,
+    AgentAddress, Hold, Listen, LogTarget, MAX_BODY_LIMIT, Node, Options, Problem, Role, SetHeader,
+    SkipCapture, TargetVersion, generate,
 };
 use proptest::prelude::*;
 
@@ -303,6 +303,32 @@ fn the_buffer_holds_the_body_limit_and_the_headers() {
 }
 
 #[test]
+fn a_skipped_request_is_neither_waited_for_nor_sent_nor_held() {
+    let text = haproxy_cfg(&Options {
+        hold: Hold::Closed,
+        skip_capture: vec!["line=GET /_cat/.*".parse().unwrap()],
+        ..Options::default()
+    });
+    let line_of = |part: &str| {
+        text.lines()
+            .position(|line| line.contains(part))
+            .unwrap_or_else(|| unreachable!("{part}: {text}"))
+    };
+    let rules = text
+        .lines()
+        .filter(|line| line.contains("wait-for-body") || line.contains("send-spoe-group"));
+    for rule in rules {
+        let is_of_held = rule.contains("if agent_up held");
+        assert!(is_of_held || rule.ends_with(" !skipped"), "{rule}");
+    }
+    // A skipped request is not one that is held, before anybody asks.
+    let unset = line_of("unset-var(txn.hold) if skipped");
+    assert!(line_of("set-var(txn.hold) bool(true)") < unset);
+    assert!(unset < line_of("acl held var(txn.hold)"));
+    assert!(unset < line_of("deny deny_status 503 if held"));
+}
+
+#[test]
 fn only_fail_closed_denies_and_only_held_requests() {
     for (hold, denials) in [(Hold::Off, 0), (Hold::Open, 0), (Hold::Closed, 1)] {
         let text = haproxy_cfg(&Options {
@@ -444,7 +470,49 @@ fn shape(text: &str) -> Vec<(String, usize)> {
         .collect()
 }
 
+/// The words of a line as HAProxy reads them.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    let mut letters = line.trim_start().chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            '\\' if !is_quoted => words.last_mut().unwrap().extend(letters.next()),
+            letter => words.last_mut().unwrap().push(letter),
+        }
+    }
+    words
+}
+
 proptest! {
+    #[test]
+    fn expressions_and_header_values_are_one_word_whatever_is_in_them(
+        text in prop_oneof![any::<String>(), "[a-z '\"\\\\#{}$%|()*]{1,60}", "'{400,700}"],
+    ) {
+        let options = Options {
+            skip_capture: vec![SkipCapture::Target(text.clone())],
+            set_headers: vec![SetHeader { name: "X-A".to_owned(), value: text.clone() }],
+            ..Options::default()
+        };
+        let Ok(files) = generate(&options) else { return Ok(()) };
+        let calm = Options {
+            skip_capture: vec!["target=a".parse().unwrap()],
+            set_headers: vec!["X-A:a".parse().unwrap()],
+            ..Options::default()
+        };
+        prop_assert_eq!(files.haproxy_cfg.lines().count(), haproxy_cfg(&calm).lines().count());
+        prop_assert!(files.haproxy_cfg.lines().all(|line| line.len() < 2048));
+        let line = |part: &str| files.haproxy_cfg.lines().find(|line| line.contains(part)).map(words);
+        let header = ["http-request", "set-header", "X-A", &text.replace('%', "%%")].map(str::to_owned);
+        prop_assert_eq!(line("set-header X-A"), Some(header.to_vec()));
+        let skip = line("acl skip_capture").unwrap();
+        let expression = format!("^({text})$");
+        prop_assert_eq!(skip.last(), Some(&expression));
+        prop_assert_eq!(skip.len(), 7);
+    }
+
     #[test]
     fn no_text_becomes_a_line_or_a_word(
         place in 0..10usize,

@@ -24,8 +24,8 @@ Examples:
       --destination-uri https://localhost:19200 --insecure-destination --listen-port 9200
   spoa-agent capture-proxy ... --suppressMethodAndPath 'GET /_c(at|luster)/.*' --check
 
-Exit codes: 0 ended on a signal, 1 failed, 2 an option or the configuration is wrong, 130 ended at once on a second
-signal, otherwise that of HAProxy when it ended for good.")]
+Exit codes: 0 ended on a signal, 1 failed, 2 an option or the configuration is wrong, 130 ended at
+once on a second signal, otherwise that of HAProxy when it ended for good.")]
 pub(super) struct Args {
     #[command(flatten)]
     options: Options,

@@ -17,7 +17,7 @@ use crate::supervisor::{self, AgentFailure, Haproxy, Plan};
 /// whose configuration is wrong, ends the whole, with its exit code.
 ///
 /// SIGTERM and SIGINT end HAProxy's listeners, then its connections, then the agent; a second one ends all at
-/// once. SIGHUP and SIGUSR2 let HAProxy read its configuration again, when `haproxy -c` accepts it, and the agent
+/// once. Whoever stops it must give it --drain and shutdown.deadline, 15 s in all (`docker stop --time 20`). SIGHUP and SIGUSR2 let HAProxy read its configuration again, when `haproxy -c` accepts it, and the agent
 /// its rules and credentials. HAProxy's lines go into the agent's log, under the target haproxy. May be process 1
 /// of a container; needs no root, and writes no file but the agent's own.
 #[derive(Debug, clap::Args)]
@@ -27,8 +27,8 @@ Examples:
   spoa-agent supervise --haproxy-config /run/haproxy/haproxy.cfg --log-format json
   spoa-agent healthcheck --haproxy-config /etc/haproxy
 
-Exit codes: 0 ended on a signal, 2 a configuration is wrong, 130 ended at once on a second signal, otherwise that of
-the program that ended for good (128 and the signal, when one ended it).")]
+Exit codes: 0 ended on a signal, 2 a configuration is wrong, 130 ended at once on a second signal,
+otherwise that of the program that ended for good (128 and the signal, when one ended it).")]
 pub(super) struct Args {
     /// HAProxy's configuration: haproxy.cfg, or the directory that it is in
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = "Supervision")]

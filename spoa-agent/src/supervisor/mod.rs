@@ -9,6 +9,8 @@
 //! | SIGTERM, SIGINT | HAProxy takes no more connections and ends what it has, at most until [`Plan::drain`]; then the agent ends in its own order; a second one ends both at once |
 //! | SIGHUP, SIGUSR2 | HAProxy reads its configuration again when `haproxy -c` accepts it; the agent reads its rules and credentials again |
 //!
+//! With `capture-proxy` an agent that ends again and again does not end HAProxy ([`AgentFailure`]).
+//!
 //! Orphans are adopted and waited for, whether this is process 1 or not. Nothing is written to any file.
 
 mod haproxy;
