@@ -230,6 +230,24 @@ fn both_end_with_a_supervisor_that_is_killed() {
 }
 
 #[test]
+fn a_stop_in_the_middle_of_a_start_is_heard() {
+    for binary in binaries() {
+        let node = Origin::start_busy(|_| ok());
+        for _ in 0..5 {
+            let (place, arguments) = configured(&binary, node.address());
+            let arguments: Vec<&str> = arguments
+                .iter()
+                .map(String::as_str)
+                .chain(["--drain", "1h"])
+                .collect();
+            let mut supervised = place.launch(&arguments);
+            drop(Client::connect_when_up(supervised.place.front));
+            assert_eq!(supervised.terminate(), 0);
+        }
+    }
+}
+
+#[test]
 fn a_second_signal_ends_all_at_once() {
     let Some(binary) = binaries().into_iter().next() else {
         return;

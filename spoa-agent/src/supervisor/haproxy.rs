@@ -1,9 +1,10 @@
 //! HAProxy as a program: where it is, how it is started, what it says, and where it listens.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use std::{env, fs, io, thread};
 
 use anyhow::{Context as _, bail};
@@ -16,6 +17,8 @@ const FILE: &str = "haproxy.cfg";
 const OLDEST: (u16, u16) = (2, 6);
 /// Where it is installed besides the directories of `PATH`.
 const USUAL: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/opt/haproxy/sbin"];
+/// A connection on this machine is there at once, or never.
+const HANDSHAKE: Duration = Duration::from_millis(100);
 /// Longer lines are logged in pieces.
 const LONGEST_LINE: u64 = 16 << 10;
 
@@ -85,6 +88,12 @@ impl Haproxy {
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         addresses_in(&self.config)
+    }
+
+    /// Whether somebody takes connections where its first frontend listens.
+    pub(super) fn is_listening(&self) -> bool {
+        let address = self.addresses().first().copied();
+        address.is_some_and(|address| TcpStream::connect_timeout(&address, HANDSHAKE).is_ok())
     }
 
     /// Master and worker in the foreground: the master starts workers with a new configuration on SIGUSR2,

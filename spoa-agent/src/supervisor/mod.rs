@@ -52,6 +52,8 @@ const NOW_AND_THEN: Duration = Duration::from_secs(30);
 const STOOD_STILL: Duration = Duration::from_secs(5);
 /// How often to look whether HAProxy listens already.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often to look whether a HAProxy that was told to stop listens still.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The agent's exit code for a wrong configuration: no further start would help.
 const WRONG_CONFIGURATION: Ended = Ended::Exited(2);
 /// The exit code after a second signal, as for `run`.
@@ -163,6 +165,8 @@ struct Supervisor {
     alive_until: Option<Instant>,
     listening: Option<oneshot::Receiver<()>>,
     next_pat: Option<Instant>,
+    /// When to see whether HAProxy has heard that it is to stop.
+    insist: Option<Instant>,
     code: u8,
 }
 
@@ -193,6 +197,7 @@ impl Supervisor {
             alive_until: None,
             listening: None,
             next_pat: None,
+            insist: None,
             code: 0,
             plan,
         };
@@ -266,6 +271,7 @@ impl Supervisor {
             self.haproxy.again,
             self.alive_until,
             self.next_pat,
+            self.insist,
         ]
         .into_iter()
         .flatten()
@@ -282,6 +288,7 @@ impl Supervisor {
     fn on_time(&mut self, now: Instant) {
         self.pat(now);
         self.end_a_hung_agent(now);
+        self.insist(now);
         match self.phase {
             Phase::Starting { until } if self.alive_until.is_some() || now >= until => {
                 self.phase = Phase::Serving;
@@ -507,10 +514,24 @@ impl Supervisor {
             return;
         };
         haproxy.signal(Signal::USR1);
+        self.insist = Some(now + LOOK_AGAIN);
         self.phase = Phase::Draining {
             until: now + self.plan.drain,
             hurried: false,
         };
+    }
+
+    /// A master that has just started starts itself anew, and forgets a signal that comes in that moment.
+    fn insist(&mut self, now: Instant) {
+        if !is_due(&mut self.insist, now) || !self.plan.haproxy.is_listening() {
+            return;
+        }
+        if let (Phase::Draining { hurried: false, .. }, Some(haproxy)) =
+            (self.phase, &self.haproxy.process)
+        {
+            haproxy.signal(Signal::USR1);
+            self.insist = Some(now + LOOK_AGAIN);
+        }
     }
 
     fn hurry(&mut self, hurried: bool, now: Instant) {
