@@ -461,12 +461,6 @@ impl Headers {
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Field<'py>> {
-        let length = self.0.0.len();
-        let index = if index < 0 {
-            index.saturating_add_unsigned(length)
-        } else {
-            index
-        };
         let found = usize::try_from(index)
             .ok()
             .and_then(|index| self.0.0.get(index));

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,27 @@ def test_no_child_outlives_the_interpreter(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
     with pytest.raises(ProcessLookupError):
         os.kill(int(done.stdout), 0)
+
+
+def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    program = f"""
+        import time
+        from spoa_agent import Agent
+        with Agent({{"journal": {{"dir": {str(tmp_path / "j")!r}}}, "server": {{"listen": ["127.0.0.1:0"]}},
+                    "admin": {{"listen": "127.0.0.1:0"}}, "shutdown": {{"lame_duck": "0s"}}}},
+                   folder={str(tmp_path / "folder")!r}, end_with_parent=True):
+            print("ready", flush=True)
+            time.sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "ready\n"
+        parent.kill()
+    log = tmp_path / "folder" / "spoa-agent.log"
+    deadline = time.monotonic() + 60
+    while '"stopped"' not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("program", haproxy_programs())

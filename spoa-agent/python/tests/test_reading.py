@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
+import textwrap
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -107,8 +110,9 @@ def test_headers_keep_their_order_and_repeats(found: dict[str, Exchange]) -> Non
     assert headers.get("host", "none") == "none"
     assert headers[-1] == headers[1]
     assert len(headers) == 2
-    with pytest.raises(IndexError):
-        headers[2]
+    for outside in (2, -3):
+        with pytest.raises(IndexError):
+            headers[outside]
 
 
 def test_a_line_reads_back_as_the_same_exchange(found: dict[str, Exchange]) -> None:
@@ -198,6 +202,36 @@ def test_following_meets_what_comes_and_ends_when_it_is_closed(agent: Agent) -> 
     thread.join(30)
     assert not thread.is_alive()
     assert met == ["first", "second"]
+
+
+WAITS = {
+    "journal": "for _ in read_journal(agent.journal_dir, follow=True): pass",
+    "table": "to_arrow(read_journal(agent.journal_dir, follow=True)).read_all()",
+    "ack": "SpopClient(agent.addresses[0], timeout=600).receive()",
+}
+
+
+@pytest.mark.parametrize("wait", sorted(WAITS))
+def test_ctrl_c_ends_what_waits_and_other_threads_run_meanwhile(wait: str, tmp_path: Path) -> None:
+    program = f"""
+        import os, signal, threading, time
+        from spoa_agent import Agent, SpopClient, read_journal, to_arrow
+        sections = {{"journal": {{"dir": {str(tmp_path / "j")!r}}}, "server": {{"listen": ["127.0.0.1:0"]}},
+                    "admin": {{"listen": "127.0.0.1:0"}}, "shutdown": {{"lame_duck": "0s"}}}}
+        def interrupt():
+            time.sleep(0.3)
+            print("another thread ran", flush=True)
+            os.kill(os.getpid(), signal.SIGINT)
+        with Agent(sections) as agent:
+            threading.Thread(target=interrupt).start()
+            try:
+                {WAITS[wait]}
+            except BaseException as error:
+                print("KeyboardInterrupt" in repr(error))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "another thread ran\nTrue\n"
 
 
 def test_following_a_window_that_is_past_ends_by_itself(capture: Capture) -> None:

@@ -124,14 +124,27 @@ def test_a_replay_that_cannot_begin_tells_why(capture: Capture, node: Node, tmp_
         replay(capture.journal, node.url, sped=1)
 
 
+FINDINGS = """
+{"verdict": "error", "hindrance": "listener", "complete": true, "findings": [
+  {"verdict": "ok", "step": "bootstrap", "about": "a:9092", "code": "reached", "says": "it is there"},
+  {"verdict": "error", "step": "listener", "about": "b:9092", "code": "unresolved", "says": "no such name", "advice": ["name another"],
+   "remedies": [{"case": "in a container", "lines": ["advertised.listeners=PLAINTEXT://b:9092"]}]}]}
+"""
+
+
 def test_the_check_of_brokers_gives_its_findings(tmp_path: Path) -> None:
-    fake = program(tmp_path, 'echo \'{"brokers": [1, 2]}\'; echo "$@" >$(dirname $0)/arguments; exit 3')
-    findings = kafka_check(["a:9092", "b:9092"], arguments=["--probe"], binary=fake)
-    assert findings.exit_code == 3
-    assert not findings
-    assert findings.raw == {"brokers": [1, 2]}
-    assert (tmp_path / "arguments").read_text() == "kafka-check --json --probe --bootstrap a:9092,b:9092\n"
-    assert kafka_check(config="x.toml", binary=program(tmp_path, "echo '{}'")).is_well
+    (tmp_path / "findings").write_text(FINDINGS)
+    fake = program(tmp_path, 'cd "$(dirname "$0")"; cat findings; echo "$@" >arguments; exit 10')
+    findings = kafka_check(["a:9092", "b:9092"], probe=7, arguments=["--kafka-security", "tls"], binary=fake)
+    assert (findings.exit_code, findings.hindrance, bool(findings)) == (10, "listener", False)
+    assert [finding.code for finding in findings.findings] == ["reached", "unresolved"]
+    (error,) = findings.errors
+    assert (error.about, error.advice) == ("b:9092", ["name another"])
+    assert error.remedies == [("in a container", ["advertised.listeners=PLAINTEXT://b:9092"])]
+    assert findings.raw["complete"]
+    said = (tmp_path / "arguments").read_text().split()
+    assert said == ["kafka-check", "--json", "--kafka-security", "tls", "--bootstrap", "a:9092,b:9092", "--probe=7"]
+    assert kafka_check(config="x.toml", probe=True, binary=program(tmp_path, "echo '{}'"))
 
 
 def test_a_check_that_gives_none_is_an_error(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from ._agent import Agent, AgentUnreachable, Sample, find_agent
 from ._arrow import arrow_stream, to_arrow
 from ._haproxy import Haproxy, HaproxyConfig, check_haproxy, find_haproxy
-from ._kafka import KafkaFindings, kafka_check
+from ._kafka import KafkaFinding, KafkaFindings, kafka_check
 from ._native import (
     Ack,
     Action,
@@ -66,6 +66,7 @@ __all__ = [
     "HaproxyConfig",
     "Headers",
     "JournalError",
+    "KafkaFinding",
     "KafkaFindings",
     "LogLine",
     "Operation",

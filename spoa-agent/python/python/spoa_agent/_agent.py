@@ -60,8 +60,9 @@ class Agent(Process):
         env: Optional[Mapping[str, str]] = None,
         ready_timeout: float = 30.0,
         stop_timeout: float = 60.0,
+        end_with_parent: bool = False,
     ) -> None:
-        super().__init__(folder=folder, env=env, ready_timeout=ready_timeout, stop_timeout=stop_timeout)
+        super().__init__(folder=folder, env=env, ready_timeout=ready_timeout, stop_timeout=stop_timeout, end_with_parent=end_with_parent)
         self.binary = find_agent(binary)
         self.arguments = list(arguments)
         self.config = config

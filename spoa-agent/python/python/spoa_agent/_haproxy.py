@@ -151,8 +151,9 @@ class Haproxy(Process):
         env: Optional[Mapping[str, str]] = None,
         ready_timeout: float = 30.0,
         stop_timeout: float = 15.0,
+        end_with_parent: bool = False,
     ) -> None:
-        super().__init__(folder=folder, env=env, ready_timeout=ready_timeout, stop_timeout=stop_timeout)
+        super().__init__(folder=folder, env=env, ready_timeout=ready_timeout, stop_timeout=stop_timeout, end_with_parent=end_with_parent)
         self.binary = find_haproxy(binary)
         self.arguments = list(arguments)
         self.config = config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -26,6 +27,8 @@ Self = TypeVar("Self", bound="Process")
 #: Names the program that this package runs as the agent.
 AGENT_VARIABLE = "SPOA_AGENT_BINARY"
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _LAST_WORDS = 12
 _PAUSE = 0.02
 
@@ -59,7 +62,8 @@ class Process:
     """A child process. As a context manager it is started, awaited until it is ready, and stopped however the block ends.
 
     What it writes is kept in `log_path` and `output_path`, in `folder`: a directory of yours, or one that goes when this
-    object does. It is in a session of its own, so that Ctrl-C reaches you alone; it is ended with this object at the latest.
+    object does. It is in a session of its own, so that Ctrl-C reaches you alone; it is ended with this object at the latest. When you
+    are killed, nothing of yours runs any more: with `end_with_parent` the kernel ends it then, and when the thread that started it ends.
     """
 
     #: What messages call it.
@@ -72,6 +76,7 @@ class Process:
         env: Optional[Mapping[str, str]] = None,
         ready_timeout: float = 30.0,
         stop_timeout: float = 30.0,
+        end_with_parent: bool = False,
     ) -> None:
         if folder is None:
             made = tempfile.mkdtemp(prefix="spoa-agent-")
@@ -80,7 +85,9 @@ class Process:
         self.folder = Path(folder).absolute()
         self.ready_timeout = ready_timeout
         self.stop_timeout = stop_timeout
-        self._env = dict(env or {})
+        self.end_with_parent = end_with_parent
+        self._given_env = dict(env or {})
+        self._env: dict[str, str] = {}
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._log_start = 0
 
@@ -106,6 +113,7 @@ class Process:
             raise AgentError(f"{self.name} runs already, with pid {self.pid}")
         self.folder.mkdir(parents=True, exist_ok=True)
         command = self._command()
+        self._env = {**environment(), **self._given_env}
         with self._append(self.log_path) as log, self._append(self.output_path) as output:
             self._log_start = log.tell()
             self._process = self._spawn(command, output, log)
@@ -220,8 +228,8 @@ class Process:
         return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
 
     def _spawn(self, command: Sequence[str], output: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        env = {**environment(), **self._env}
-        return spawn(self.name, command, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=env)
+        options = {"preexec_fn": _ask_to_end_with_parent} if self.end_with_parent else {}
+        return spawn(self.name, command, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=self._env, **options)
 
 
 def environment() -> dict[str, str]:
@@ -272,6 +280,11 @@ def accepts(host: str, port: int) -> bool:
 def _search_path() -> str:
     # Where Debian has daemons, and a user's PATH may not.
     return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
+
+
+def _ask_to_end_with_parent() -> None:
+    # In the child, before it becomes another program.
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen[bytes], timeout: float) -> int:

@@ -113,7 +113,7 @@ class ReplayProgress:
     """A replay while it runs."""
 
     paused: bool
-    #: For example `8x`, or `max`.
+    #: For example `8x`, or `max`. At the end, the last one that was told.
     speed: str
     stopping: bool
     targets: list[TargetFigures]
@@ -174,9 +174,11 @@ class Replay(Process):
         binary: Optional[AnyPath] = None,
         folder: Optional[AnyPath] = None,
         env: Optional[Mapping[str, str]] = None,
+        end_with_parent: bool = False,
     ) -> None:
-        super().__init__(folder=folder, env=env)
+        super().__init__(folder=folder, env=env, end_with_parent=end_with_parent)
         self.binary = find_agent(binary)
+        self._speed = ""
         # A socket's path has 107 bytes at most, and `folder` may be deep.
         self._short = tempfile.TemporaryDirectory(prefix="spoa-")
         given: list[tuple[str, object]] = [
@@ -247,7 +249,7 @@ class Replay(Process):
             raise
         report = self.report()
         if progress is not None:
-            progress(ReplayProgress(False, "", report.outcome == "stopped", report.targets))
+            progress(ReplayProgress(False, self._speed, report.outcome == "stopped", report.targets))
         return report
 
     def report(self) -> ReplayReport:
@@ -301,7 +303,8 @@ class Replay(Process):
         if "error" in said:
             raise ReplayError(f"the replay refuses {command!r}: {said['error']}")
         targets = [TargetFigures.of(target) for target in said["targets"]]
-        return ReplayProgress(said["paused"], said["speed"], said["stopping"], targets)
+        self._speed = str(said["speed"])
+        return ReplayProgress(said["paused"], self._speed, said["stopping"], targets)
 
     def _read_report(self) -> Optional[dict[str, Any]]:
         try:
