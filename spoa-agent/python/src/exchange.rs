@@ -33,7 +33,7 @@ pub(crate) struct Response(pub(crate) Arc<model::Response>);
 pub(crate) struct Body(pub(crate) model::Body);
 
 /// Header fields in their order, repeats kept. Names are lower case, as HAProxy tells them.
-#[pyclass(frozen, sequence, module = "spoa_agent")]
+#[pyclass(frozen, module = "spoa_agent")]
 pub(crate) struct Headers(pub(crate) model::Headers);
 
 /// What HAProxy knows of the client's TLS connection. Empty where it does not.
@@ -461,6 +461,12 @@ impl Headers {
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Field<'py>> {
+        let length = self.0.0.len();
+        let index = if index < 0 {
+            index.saturating_add_unsigned(length)
+        } else {
+            index
+        };
         let found = usize::try_from(index)
             .ok()
             .and_then(|index| self.0.0.get(index));
