@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from . import proof
-from .cluster import ROOT
+from .cluster import OFFICIAL, ROOT, engine_image
 from .containers import Docker, DockerError
 from .engine import base_image, capable_client, engine, start, stop
 
@@ -36,6 +36,11 @@ def read_arguments() -> argparse.Namespace:
     one = acts.add_parser("base", help="see to the base image of a release of Debian")
     one.add_argument("release", choices=["bookworm", "trixie"], nargs="+")
     one.set_defaults(act=base)
+    one = acts.add_parser(
+        "engines", help="make stand-ins for the official images of the search engines, under their names"
+    )
+    one.add_argument("engine", choices=sorted(OFFICIAL), nargs="+")
+    one.set_defaults(act=engines)
     one = acts.add_parser("proof", help="build the images, run them, and break things")
     one.add_argument("--agent", type=Path, required=True, help="the agent's program")
     one.add_argument("--branch", choices=sorted(proof.RELEASES), action="append", help="of HAProxy (default: all)")
@@ -62,6 +67,13 @@ def base(options: argparse.Namespace) -> int:
     with engine(options.folder) as docker:
         for release in options.release:
             print(base_image(docker, release))
+    return 0
+
+
+def engines(options: argparse.Namespace) -> int:
+    with engine(options.folder) as docker:
+        for name in options.engine:
+            print(engine_image(docker, base_image(docker, "bookworm"), name))
     return 0
 
 

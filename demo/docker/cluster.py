@@ -11,7 +11,11 @@ from pathlib import Path
 from .containers import Containers, Docker, DockerError, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ENGINE = ROOT / ".cache" / "engines" / "elasticsearch"
+ENGINES = ROOT / ".cache" / "engines"
+OFFICIAL = {
+    "elasticsearch": "docker.elastic.co/elasticsearch/elasticsearch-oss:7.10.2",
+    "opensearch": "opensearchproject/opensearch:2",
+}
 PORT = 9200
 PUBLISHED = ("--publish", f"127.0.0.1::{PORT}")
 HEAP = "384m"
@@ -58,16 +62,28 @@ def own_image(docker: Docker, base: str) -> str:
     return name
 
 
-def elasticsearch_image(docker: Docker, base: str) -> str:
-    if not (ENGINE / "complete").is_file():
-        raise DockerError("the jars of Elasticsearch are not here; scripts/setup engines fetches them")
-    name = "spoa-demo-elasticsearch"
+def engine_image(docker: Docker, base: str, engine: str) -> str:
+    """A stand-in for the official image of an engine, under its name: it takes the same variables."""
+    jars = ENGINES / engine
+    if not (jars / "complete").is_file():
+        raise DockerError(f"the jars of {engine} are not here; scripts/setup engines fetches them")
+    name = OFFICIAL[engine]
     with tempfile.TemporaryDirectory(prefix="spoa-engine-") as context:
-        shutil.copytree(ENGINE, Path(context) / "elasticsearch")
+        shutil.copytree(jars, Path(context) / "engine")
         shutil.copytree(ROOT / "demo" / "engines", Path(context) / "engines")
+        shutil.copy2(ROOT / "demo" / "docker" / "engine-entrypoint", context)
         docker.call(
-            *("build", "--quiet", "--tag", name, "--build-arg", f"BASE_IMAGE={base}"),
-            *("--file", str(ROOT / "demo" / "docker" / "elasticsearch.Dockerfile"), context),
+            *(
+                "build",
+                "--quiet",
+                "--tag",
+                name,
+                "--build-arg",
+                f"BASE_IMAGE={base}",
+                "--build-arg",
+                f"ENGINE={engine}",
+            ),
+            *("--file", str(ROOT / "demo" / "docker" / "engine.Dockerfile"), context),
         )
     return name
 
@@ -88,11 +104,14 @@ def elasticsearch_nodes(containers: Containers, image: str, side: str) -> Cluste
     nodes = (f"{side}-node-1", f"{side}-node-2")
     first = nodes[0]
     for node in nodes:
-        containers.run(
-            node, image, f"cluster={side}", f"node.name={node}", f"node.master={str(node == first).lower()}",
-            f"discovery.seed_hosts={first}", f"cluster.initial_master_nodes={first}",
-            f"network.publish_host={node}", "cluster.routing.allocation.same_shard.host=false",
-            # Its standard input stays open: its end is what ends it.
-            options=("--interactive", *PUBLISHED), environment={"ENGINE_HEAP": HEAP},
-        )  # fmt: skip
+        settings = {
+            "cluster.name": side,
+            "node.name": node,
+            "node.master": str(node == first).lower(),
+            "discovery.seed_hosts": first,
+            "cluster.initial_master_nodes": first,
+            "cluster.routing.allocation.disk.threshold_enabled": "false",
+            "ES_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP}",
+        }
+        containers.run(node, image, options=PUBLISHED, environment=settings)
     return Cluster(side, containers, nodes, first)

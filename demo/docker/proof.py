@@ -67,7 +67,7 @@ def prove(docker: Docker, agent: Path, branch: str, real_nodes: bool) -> None:
     if real_nodes:
         make, nodes_image = (
             cluster.elasticsearch_nodes,
-            cluster.elasticsearch_image(docker, base_image(docker, "bookworm")),
+            real_image(docker),
         )
     else:
         make, nodes_image = cluster.own_nodes, cluster.own_image(docker, base)
@@ -79,6 +79,13 @@ def prove(docker: Docker, agent: Path, branch: str, real_nodes: bool) -> None:
             side.wait()
         start_haproxies(containers, branch)
         break_everything(Stage(containers, primary, shadow))
+
+
+def real_image(docker: Docker) -> str:
+    name = cluster.OFFICIAL["elasticsearch"]
+    if docker.has_image(name) or docker.call("pull", "--quiet", name, fails=True):
+        return name
+    return cluster.engine_image(docker, base_image(docker, "bookworm"), "elasticsearch")
 
 
 def build_images(docker: Docker, agent: Path, branch: str, primary: Cluster, shadow: Cluster) -> None:
