@@ -31,7 +31,6 @@ KAFKA_INSIDE, KAFKA_OUTSIDE, KAFKA_CONTROLLER = 9092, 9094, 9093
 JOURNAL = "/var/lib/spoa-agent/journal"
 TRAFFIC_LOG = "/var/log/haproxy-traffic.log"
 START_SECONDS = 240
-WITHOUT_LIMITS = ["--ulimit", "nofile=65535:65535", "--ulimit", "memlock=-1:-1"]
 # What the images need none of.
 LOCKED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 
@@ -97,10 +96,8 @@ class Containers:
         self.announce(" ".join(command))
         done = call(command)
         if done.returncode != 0:
-            lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            raise StageError(
-                f"`docker {arguments[0]}` failed: {lines[-1] if lines else f'exit code {done.returncode}'}"
-            )
+            said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+            raise StageError(f"`docker {arguments[0]}` failed: {said}")
         return done.stdout.strip()
 
     def make_network(self) -> None:
@@ -270,7 +267,8 @@ class DockerRuntime:
             assert building.stdout is not None
             try:
                 for line in building.stdout:
-                    self.say(f"Subshell> {line.rstrip()}")
+                    if line.strip():
+                        self.say(f"Subshell> {line.rstrip()}")
             except BaseException:
                 building.terminate()
                 raise
@@ -328,7 +326,7 @@ class DockerRuntime:
         names = [f"{role}-cluster-node-{number}" for number in (1, 2)]
         for offset, (name, port) in enumerate(zip(names, ports)):
             environment = node_environment(engine, f"{role}-cluster", name, names, self.wanted.heap)
-            self.containers.start(name, self.images.engine(engine), first + offset, *WITHOUT_LIMITS, *as_options(environment),
+            self.containers.start(name, self.images.engine(engine), first + offset, *as_options(environment),
                                   "--publish", f"{self.published(port)}:9200")  # fmt: skip
 
     def start_broker(self, broker: ContainerBroker) -> None:
