@@ -50,15 +50,27 @@ impl Reading<'_, '_> {
             listen,
             tls_listen: tls_listen.unwrap_or_default(),
             certificate: self.value("certificate")?,
+            client_ca_file: self.value("client_ca_file")?,
+            client_certificate_required: self
+                .value("client_certificate_required")?
+                .unwrap_or(default.client_certificate_required),
             nodes: self.words("nodes")?.unwrap_or(default.nodes),
             node_ca_file: self.value("node_ca_file")?.unwrap_or(default.node_ca_file),
             node_tls_insecure: self
                 .value("node_tls_insecure")?
                 .unwrap_or(default.node_tls_insecure),
+            resolve_nodes: self
+                .value("resolve_nodes")?
+                .unwrap_or(default.resolve_nodes),
             node_check: self.value("node_check")?.unwrap_or(default.node_check),
+            pass_node_failures: self
+                .value("pass_node_failures")?
+                .unwrap_or(default.pass_node_failures),
+            set_headers: self.words("set_headers")?.unwrap_or(default.set_headers),
             agent: self.word("agent")?.unwrap_or(default.agent),
             hold: self.word("hold")?.unwrap_or(default.hold),
             reads,
+            skip_capture: self.words("skip_capture")?.unwrap_or(default.skip_capture),
             body_limit: self
                 .number("body_limit", u32::MAX)?
                 .unwrap_or(default.body_limit),

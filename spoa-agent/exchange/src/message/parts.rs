@@ -56,10 +56,16 @@ pub fn split_again(messages: Vec<Message>, max_bytes: usize) -> Vec<Message> {
     }
     let is_of_part = |name: &&str| [header::PART, header::WHOLE].contains(name);
     let headers = first.headers.iter();
-    let headers = headers.filter(|(name, _)| !is_of_part(&name)).cloned().collect();
+    let headers = headers
+        .filter(|(name, _)| !is_of_part(&name))
+        .cloned()
+        .collect();
     let value = match messages.as_slice() {
         [only] => only.value.clone(),
-        parts => parts.iter().flat_map(|part| part.value.iter().copied()).collect(),
+        parts => parts
+            .iter()
+            .flat_map(|part| part.value.iter().copied())
+            .collect(),
     };
     let mut out = Vec::new();
     split(value, headers, max_bytes, &mut out);
