@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    Body, Endpoint, Exchange, Extent, Gap, Header, Headers, Request, Response, Timers, Tls,
+    Body, Endpoint, Exchange, Extent, Gap, Header, Headers, Pair, Request, Response, Timers, Tls,
 };
 
 mod pair;
@@ -107,29 +107,47 @@ pub fn write_gap(gap: &Gap, position: u64, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// The kind of a line: what its `event.kind` says.
-///
-/// # Errors
-/// When the line is not JSON of this shape.
-pub fn kind_of(line: &[u8]) -> Result<String, JsonError> {
-    let line: KindOfLine = serde_json::from_slice(line)?;
-    Ok(line.event.kind)
+/// What a line says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Document {
+    /// An exchange: [`write_line`].
+    Exchange(Box<Exchange>),
+    /// A request whose exchange is not complete yet, and where it begins in the journal: [`write_begun`].
+    Begun(u64, Box<Request>),
+    /// A pair: [`write_pair`].
+    Pair(PairName, Box<Pair>),
+    /// A gap, and where it stands in the journal: [`write_gap`].
+    Gap(u64, Gap),
+    /// What this version does not know: its `event.kind`.
+    Unknown(String),
 }
 
-/// Reads a line that [`write_gap`] wrote: where the gap stands in the journal, and the gap.
+/// Reads a line of any kind.
 ///
 /// # Errors
-/// When the line is not a gap.
-pub fn read_gap(line: &[u8]) -> Result<(u64, Gap), JsonError> {
-    let line: GapLine = serde_json::from_slice(line)?;
-    let gap = Gap {
-        from_us: time("event.start", &line.event.start)?,
-        to_us: time("@timestamp", &line.timestamp)?,
-        requests: line.event.requests,
-        responses: line.event.responses,
-        reason: line.event.reason,
-    };
-    Ok((line.event.position, gap))
+/// When the line is not JSON of the shape that its kind has.
+pub fn read_document(line: &[u8]) -> Result<Document, JsonError> {
+    let read: Line<'_> = serde_json::from_slice(line)?;
+    Ok(match read.event.kind.as_str() {
+        "exchange" | "request_only" | "response_only" => {
+            Document::Exchange(Box::new(read.meant()?))
+        }
+        "gap" => {
+            let (position, gap) = read_gap(line)?;
+            Document::Gap(position, gap)
+        }
+        "request" => {
+            let begun = read.meant()?;
+            let request = begun
+                .request
+                .ok_or_else(|| wrong("request", "nothing".to_owned(), "request that has begun"))?;
+            Document::Begun(begun.position, Box::new(request))
+        }
+        kind => match read_pair(line)? {
+            Some((name, pair)) => Document::Pair(name, Box::new(pair)),
+            None => Document::Unknown(kind.to_owned()),
+        },
+    })
 }
 
 /// Reads a line that [`write_line`] or [`write_begun`] wrote with bodies. `Ok(None)` for a line about a gap or a pair.
@@ -143,17 +161,19 @@ pub fn read_line(line: &[u8]) -> Result<Option<Exchange>, JsonError> {
     if matches!(line.event.kind.as_str(), "gap" | "pair" | "dead_letter") {
         return Ok(None);
     }
-    Ok(Some(Exchange {
-        position: line.event.position,
-        request: line
-            .request
-            .map(|request| request.meant(&line.event))
-            .transpose()?,
-        response: line
-            .response
-            .map(|response| response.meant(&line.event))
-            .transpose()?,
-    }))
+    line.meant().map(Some)
+}
+
+fn read_gap(line: &[u8]) -> Result<(u64, Gap), JsonError> {
+    let line: GapLine = serde_json::from_slice(line)?;
+    let gap = Gap {
+        from_us: time("event.start", &line.event.start)?,
+        to_us: time("@timestamp", &line.timestamp)?,
+        requests: line.event.requests,
+        responses: line.event.responses,
+        reason: line.event.reason,
+    };
+    Ok((line.event.position, gap))
 }
 
 const fn outcome(exchange: &Exchange) -> &'static str {
@@ -440,14 +460,16 @@ struct Line<'a> {
     response: Option<ResponseAsWritten<'a>>,
 }
 
-#[derive(Deserialize)]
-struct KindOfLine {
-    event: KindOfEvent,
-}
-
-#[derive(Deserialize)]
-struct KindOfEvent {
-    kind: String,
+impl Line<'_> {
+    fn meant(self) -> Result<Exchange, JsonError> {
+        let request = self.request.map(|it| it.meant(&self.event));
+        let response = self.response.map(|it| it.meant(&self.event));
+        Ok(Exchange {
+            position: self.event.position,
+            request: request.transpose()?,
+            response: response.transpose()?,
+        })
+    }
 }
 
 #[derive(Deserialize)]

@@ -56,8 +56,8 @@ pub fn write_pair(pair: &Pair, name: PairName, options: Options, out: &mut Vec<u
 /// # Errors
 /// When the line is not JSON of this shape.
 pub fn read_pair(line: &[u8]) -> Result<Option<(PairName, Pair)>, JsonError> {
-    let kind = super::kind_of(line)?;
-    if !matches!(kind.as_str(), "pair" | "dead_letter") {
+    let Kind { event } = serde_json::from_slice(line)?;
+    if !matches!(event.kind, "pair" | "dead_letter") {
         return Ok(None);
     }
     let line: Line<'_> = serde_json::from_slice(line)?;
@@ -132,6 +132,18 @@ fn write_sending(pair: &Pair, it: &mut Object<'_>) {
     it.list("items", &pair.items, |items, out| {
         out.extend_from_slice(format!("[{},{}]", items.start, items.end).as_bytes());
     });
+}
+
+/// What tells the lines of one file from each other.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    event: KindOfEvent<'a>,
+}
+
+#[derive(Deserialize)]
+struct KindOfEvent<'a> {
+    kind: &'a str,
 }
 
 #[derive(Deserialize)]

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::parts::{Assembled, Assemblies, Key, Part};
 use super::traffic_stream::{self, reader::Connections};
 use super::{Format, Kind, Source, Span, Told, Unreadable, header};
+use crate::json::{self, Document};
 use crate::record::{self, Read, RecordError};
-use crate::{Exchange, Gap, json};
 
 /// What a reader may hold in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,46 +249,22 @@ impl Reader {
 
 /// Reads a JSON document.
 fn document(value: &[u8], mut source: Source) -> Result<Told, Unreadable> {
-    let malformed = |error: json::JsonError| Unreadable::Value(error.to_string());
-    let told = match json::kind_of(value).map_err(malformed)?.as_str() {
-        "gap" => {
-            let (position, gap): (u64, Gap) = json::read_gap(value).map_err(malformed)?;
-            source.begun.get_or_insert(position);
-            Told::Gap { source, gap }
-        }
-        "pair" | "dead_letter" => {
-            let (_, pair) = json::read_pair(value)
-                .map_err(malformed)?
-                .ok_or_else(|| Unreadable::Value("a pair without its fields".to_owned()))?;
-            source.begun.get_or_insert(pair.position);
-            let pair = Box::new(pair);
-            Told::Pair { source, pair }
-        }
-        kind @ ("exchange" | "request_only" | "response_only" | "request") => {
-            let exchange = json::read_line(value)
-                .map_err(malformed)?
-                .ok_or_else(|| Unreadable::Value("an exchange without its fields".to_owned()))?;
-            source.begun.get_or_insert(exchange.position);
-            match (kind, exchange.request) {
-                ("request", Some(request)) => {
-                    let request = Box::new(request);
-                    Told::Request { source, request }
-                }
-                ("request", None) => {
-                    return Err(Unreadable::Value("a request without its fields".to_owned()));
-                }
-                (_, request) => Told::Exchange {
-                    source,
-                    exchange: Box::new(Exchange {
-                        request,
-                        ..exchange
-                    }),
-                },
-            }
-        }
-        kind => return Err(Unreadable::Kind(kind.to_owned())),
+    let document =
+        json::read_document(value).map_err(|error| Unreadable::Value(error.to_string()))?;
+    let position = match &document {
+        Document::Exchange(exchange) => exchange.position,
+        Document::Pair(_, pair) => pair.position,
+        Document::Begun(position, _) | Document::Gap(position, _) => *position,
+        Document::Unknown(_) => 0,
     };
-    Ok(told)
+    source.begun.get_or_insert(position);
+    match document {
+        Document::Exchange(exchange) => Ok(Told::Exchange { source, exchange }),
+        Document::Begun(_, request) => Ok(Told::Request { source, request }),
+        Document::Pair(_, pair) => Ok(Told::Pair { source, pair }),
+        Document::Gap(_, gap) => Ok(Told::Gap { source, gap }),
+        Document::Unknown(kind) => Err(Unreadable::Kind(kind)),
+    }
 }
 
 /// What the headers of a message say.

@@ -70,7 +70,7 @@ impl Default for Options {
     }
 }
 
-/// Makes messages of exchanges, requests, pairs and gaps.
+/// Makes messages of exchanges, requests, pairs and gaps. Every method says how much of what it was given the messages carry.
 #[derive(Debug)]
 pub struct Writer {
     format: Format,

@@ -38,17 +38,17 @@ pub(super) fn write_request(request: &Request, out: &mut Vec<u8>) -> Option<Writ
     .concat();
     let from = out.len();
     let written = write_head(&first_line, &request.headers, framing, out);
-    let is_carried = || -> Option<bool> {
-        let (read, _) = RequestHead::read(out.get(from..)?).ok()??;
-        Some(
-            request.method != "CONNECT"
-                && read.method == request.method
-                && read.target == request.target
-                && same(&read.headers, &request.headers),
-        )
-    };
+    let bytes = out.get(from..).unwrap_or_default();
+    let is_carried = with_headers(|fields| {
+        let mut read = httparse::Request::new(fields);
+        let is_read = read.parse(bytes)?.is_complete();
+        let method = read.method.unwrap_or("").as_bytes();
+        let target = read.path.unwrap_or("").as_bytes();
+        let is_same = request.method == method && request.target == target;
+        Ok(is_read && is_same && method != b"CONNECT" && same(read.headers, &request.headers))
+    });
     let whole = request.body.is_whole();
-    finish(is_carried(), Written { whole, ..written }, from, out)
+    finish(is_carried, Written { whole, ..written }, from, out)
 }
 
 /// Appends the response to a request of `method`, up to its body's first byte. `None` when HTTP/1.1 cannot say it; then
@@ -74,23 +74,25 @@ pub(super) fn write_response(
     let first_line = format!("HTTP/{version} {} ", response.status);
     let from = out.len();
     let written = write_head(first_line.as_bytes(), &response.headers, framing, out);
-    let is_carried = || -> Option<bool> {
-        let (read, _) = ResponseHead::read(out.get(from..)?).ok()??;
-        let is_final = response.status >= 200 || response.status == SWITCHING;
-        let same = same(&read.headers, &response.headers);
-        Some(is_final && read.status == response.status && same)
-    };
+    let bytes = out.get(from..).unwrap_or_default();
+    let is_final = response.status >= 200 || response.status == SWITCHING;
+    let is_carried = with_headers(|fields| {
+        let mut read = httparse::Response::new(fields);
+        let is_read = read.parse(bytes)?.is_complete();
+        let is_same = read.code == Some(response.status);
+        Ok(is_read && is_same && is_final && same(read.headers, &response.headers))
+    });
     let whole = bodiless || response.body.is_whole();
-    finish(is_carried(), Written { whole, ..written }, from, out)
+    finish(is_carried, Written { whole, ..written }, from, out)
 }
 
 fn finish(
-    is_carried: Option<bool>,
+    is_carried: Result<bool, NotHttp>,
     written: Written,
     from: usize,
     out: &mut Vec<u8>,
 ) -> Option<Written> {
-    if is_carried != Some(true) {
+    if is_carried != Ok(true) {
         out.truncate(from);
         return None;
     }
@@ -184,7 +186,11 @@ fn write_head(
 }
 
 fn is_framing(field: &Header) -> bool {
-    field.name.eq_ignore_ascii_case(b"content-length") || is_transfer_encoding(field)
+    is_framing_name(&field.name)
+}
+
+fn is_framing_name(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")
 }
 
 fn is_transfer_encoding(field: &Header) -> bool {
@@ -192,10 +198,12 @@ fn is_transfer_encoding(field: &Header) -> bool {
 }
 
 /// Whether the same fields were read that were to be written, apart from those that say where the body ends.
-fn same(read: &Headers, written: &Headers) -> bool {
-    let left = read.iter().filter(|field| !is_framing(field));
+fn same(read: &[httparse::Header<'_>], written: &Headers) -> bool {
+    let left = read
+        .iter()
+        .filter(|field| !is_framing_name(field.name.as_bytes()));
     let right = written.iter().filter(|field| !is_framing(field));
-    left.map(|field| (&field.name[..], field.value.trim_ascii()))
+    left.map(|field| (field.name.as_bytes(), field.value.trim_ascii()))
         .eq(right.map(|field| (&field.name[..], field.value.trim_ascii())))
 }
 
