@@ -164,7 +164,11 @@ pub fn read_line(line: &[u8]) -> Result<Option<Exchange>, JsonError> {
     line.meant().map(Some)
 }
 
-fn read_gap(line: &[u8]) -> Result<(u64, Gap), JsonError> {
+/// Reads a line that [`write_gap`] wrote: where the gap stands in the journal, and the gap.
+///
+/// # Errors
+/// When the line is not a gap.
+pub fn read_gap(line: &[u8]) -> Result<(u64, Gap), JsonError> {
     let line: GapLine = serde_json::from_slice(line)?;
     let gap = Gap {
         from_us: time("event.start", &line.event.start)?,
