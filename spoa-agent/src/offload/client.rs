@@ -359,6 +359,8 @@ impl ClientContext for Context {
         use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
         match code {
+            // A reader asked to be told, and is.
+            Some(Code::PartitionEOF) => return,
             // One of several may be away without harm; what it says explains it when all are.
             Some(Code::BrokerTransportFailure | Code::Resolve) => {
                 *self.shared.last.lock() = reason.to_owned();

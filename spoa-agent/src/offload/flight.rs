@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
-use exchange::message::{self, Message};
+use exchange::message::{self, Carried, Message};
 
 /// What a message costs beside its bytes.
 const MESSAGE_COST: usize = 256;
@@ -33,6 +33,8 @@ pub struct Load {
     pub messages: Vec<Message>,
     /// Unix time in microseconds.
     pub time_us: u64,
+    /// How much of the subject they carry.
+    pub carried: Carried,
 }
 
 /// A load that is on its way.
@@ -214,6 +216,7 @@ mod tests {
             key: Bytes::from_static(b"k"),
             messages: (0..parts).map(message).collect(),
             time_us: 0,
+            carried: Carried::Whole,
         }
     }
 

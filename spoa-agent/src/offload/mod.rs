@@ -3,23 +3,27 @@
 //! [`client`] makes a client of Kafka from the configuration, with all of its security; producers, consumers and
 //! checks are made from it. [`topic`] finds the topic or makes it, [`key`] says what keeps its order,
 //! [`flight`] knows what is on its way, [`producer`] is librdkafka's, [`stream`] says what becomes a message, and
-//! [`Offload`] drives them; [`aws`] logs in to Amazon MSK. `README.md` beside this file says what happens when something fails.
+//! [`Offload`] drives them; [`recovery`] finds after a kill what was sent already, [`aws`] logs in to Amazon MSK. `README.md` beside this file says what happens when something fails.
 //!
 //! What is acknowledged is done, and only that moves the cursor: the journal is the buffer, and Kafka may be away
 //! for as long as the disk lasts. A message that comes back, whatever for, ends its producer: a new one sends
 //! everything again that is not acknowledged, in the old order. So the messages of one key are never
 //! overtaken by later ones, and what comes twice has the same id.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use exchange::message::Carried;
+use journal::Entry;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::runtime::Handle;
 
 use self::client::Client;
 use self::flight::{Flight, Subject};
 use self::producer::{Failure, Producer, Report, Unsent};
+use self::recovery::Mark;
 pub use self::standing::Standing;
 use self::stream::Stream;
 use self::topic::{Topic, TopicError};
@@ -33,6 +37,7 @@ pub mod client;
 pub mod flight;
 pub mod key;
 pub mod producer;
+pub mod recovery;
 mod standing;
 pub mod stream;
 pub mod topic;
@@ -69,6 +74,10 @@ pub struct Offload {
     stream: Stream,
     bounds: Bounds,
     flight: Flight,
+    /// How far the topic is written.
+    mark: Mark,
+    /// What the topic has already, though the cursor does not know it. `None` until somebody has looked.
+    known: Option<HashSet<u64>>,
     metrics: OffloadMetrics,
     standing: Arc<Standing>,
     /// Where held writes wait for their messages, when they do.
@@ -98,6 +107,7 @@ impl Offload {
         metrics: OffloadMetrics,
     ) -> Self {
         let standing = Arc::new(Standing::new(topic.name.clone(), client.context()));
+        let mark = Mark::read(follower.note(), &topic.name);
         Self {
             follower,
             client,
@@ -105,6 +115,8 @@ impl Offload {
             stream,
             bounds,
             flight: Flight::default(),
+            mark,
+            known: None,
             metrics,
             standing,
             holds: None,
@@ -128,6 +140,7 @@ impl Offload {
     /// Writes messages until the follower is over. Blocks its thread.
     pub fn run(mut self, runtime: &Handle) {
         while self.find_topic(runtime) {
+            self.recover();
             let producer = match self.producer() {
                 Ok(producer) => producer,
                 Err(error) => {
@@ -186,6 +199,33 @@ impl Offload {
         }
     }
 
+    /// Once, before anything is sent: looks for what a run before this one has sent and not noted.
+    fn recover(&mut self) {
+        if self.known.is_some() || !self.stream.names_exchanges() {
+            return;
+        }
+        let known = match self.mark.recover(&self.client, self.stream.agent()) {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::warn!(
+                    topic = self.topic.name,
+                    %error,
+                    "cannot read the end of the topic; what was sent just before the last stop may come twice, with the same ids"
+                );
+                HashSet::new()
+            }
+        };
+        if !known.is_empty() {
+            tracing::info!(
+                topic = self.topic.name,
+                exchanges = known.len(),
+                "found in the topic, though the cursor does not know them"
+            );
+        }
+        self.known = Some(known);
+        self.save();
+    }
+
     fn producer(&self) -> anyhow::Result<Producer> {
         let mut config = self.client.producer_config();
         // Of a batch that is too large nobody knows which message made it so.
@@ -237,9 +277,14 @@ impl Offload {
                 return Ok(false);
             };
             let place = self.follower.place();
+            if let Some(position) = self.is_known(&entry) {
+                self.follower.done(position, Fate::Delivered);
+                continue;
+            }
             let Some(load) = self.stream.load(entry, place) else {
                 continue;
             };
+            self.count(load.carried);
             if load.messages.is_empty() {
                 // The format has no way to say it.
                 self.finish(load.subject, Fate::Filtered(FilterReason::Other));
@@ -249,6 +294,23 @@ impl Offload {
             self.send(producer, number, runtime)?;
         }
         Ok(true)
+    }
+
+    fn count(&self, carried: Carried) {
+        if carried == Carried::Cut {
+            self.metrics.cut.inc();
+        }
+    }
+
+    /// Where the exchange or pair stands that the topic has already. Each is asked for once.
+    fn is_known(&mut self, entry: &Entry) -> Option<u64> {
+        let known = self.known.as_mut().filter(|known| !known.is_empty())?;
+        let position = match entry {
+            Entry::Exchange(exchange) => exchange.position,
+            Entry::Pair { place, .. } => place.position,
+            _other => return None,
+        };
+        known.remove(&position).then_some(position)
     }
 
     /// Hands the messages of one subject to the producer, and waits while its queue is full.
@@ -298,8 +360,22 @@ impl Offload {
     fn keep_account(&mut self) {
         self.follower.publish();
         if self.follower.wants_saving() {
-            self.follower.save();
+            self.save();
         }
+    }
+
+    fn save(&mut self) {
+        let low = self.follower.low();
+        let is_settled = self.known.as_mut().is_none_or(|known| {
+            known.retain(|position| *position >= low);
+            known.is_empty()
+        });
+        // Until the cursor knows what was found, the next start must find it again.
+        if is_settled {
+            self.mark.advance();
+        }
+        self.follower.annotate(self.mark.to_note());
+        self.follower.save();
     }
 
     /// Returns whether one of them says that a message came back.
@@ -336,6 +412,7 @@ impl Offload {
     fn acknowledged(&mut self, report: &Report) {
         self.metrics.acknowledged.inc();
         self.metrics.acknowledged_bytes.inc_by(report.bytes as u64);
+        self.mark.acknowledged(report.partition, report.offset);
         let Some(done) = self.flight.acknowledged(report.number) else {
             return;
         };
@@ -445,7 +522,7 @@ impl Offload {
     }
 
     fn end(mut self) {
-        self.follower.save();
+        self.save();
         if !self.flight.is_empty() {
             tracing::info!(
                 topic = self.topic.name,

@@ -11,7 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 
@@ -25,6 +25,10 @@ pub struct Report {
     pub number: u64,
     /// Bytes of its value and key.
     pub bytes: usize,
+    /// Where it stands, when it is acknowledged.
+    pub partition: i32,
+    /// Likewise.
+    pub offset: i64,
     /// Why it came back. `None`: it is acknowledged.
     pub failure: Option<Failure>,
 }
@@ -226,6 +230,8 @@ impl ProducerContext for Callbacks {
         self.reports.told.lock().push(Report {
             number: number as u64,
             bytes,
+            partition: message.partition(),
+            offset: message.offset(),
             failure,
         });
         self.reports.news.notify_one();

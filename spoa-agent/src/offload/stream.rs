@@ -8,6 +8,7 @@ use journal::Entry;
 use super::flight::{Load, Subject};
 use super::key;
 use crate::config::{Kafka, MessageFormat, MessageKey};
+use crate::follower::now_us;
 
 /// Makes messages of entries.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ impl Stream {
         let options = Options {
             max_bytes: kafka.message_max_bytes,
             credentials: credentials.clone(),
+            instance: now_us(),
             ..Options::default()
         };
         Self {
@@ -53,21 +55,21 @@ impl Stream {
     pub fn load(&mut self, entry: Entry, place: u64) -> Option<Load> {
         let mut messages = Vec::with_capacity(1);
         let agent = self.agent.as_str();
-        let (subject, key, time_us) = match entry {
+        let (subject, key, time_us, carried) = match entry {
             Entry::Exchange(exchange) => {
                 let origin = Origin {
                     agent,
                     begun: exchange.position,
                     complete: place,
                 };
-                self.writer.exchange(&origin, &exchange, &mut messages);
+                let carried = self.writer.exchange(&origin, &exchange, &mut messages);
                 let key = match (&exchange.request, &exchange.response) {
                     (Some(request), _) => key::of(self.key, request),
                     (None, Some(response)) => response.id.clone(),
                     (None, None) => Bytes::new(),
                 };
                 let subject = Subject::Exchange(exchange.position);
-                (subject, key, exchange.time_us())
+                (subject, key, exchange.time_us(), carried)
             }
             Entry::Begun { position, request } if request.held => {
                 let origin = Origin {
@@ -75,9 +77,9 @@ impl Stream {
                     begun: position,
                     complete: position,
                 };
-                self.writer.request(&origin, &request, &mut messages);
+                let carried = self.writer.request(&origin, &request, &mut messages);
                 let key = key::of(self.key, &request);
-                (Subject::Request(place), key, request.time_us)
+                (Subject::Request(place), key, request.time_us, carried)
             }
             Entry::Pair { place, pair } => {
                 let origin = Origin {
@@ -85,10 +87,10 @@ impl Stream {
                     begun: place.position,
                     complete: place.position,
                 };
-                self.writer.pair(&origin, &pair, &mut messages);
+                let carried = self.writer.pair(&origin, &pair, &mut messages);
                 let key = key::of(self.key, &pair.request);
                 let subject = Subject::Exchange(place.position);
-                (subject, key, pair.request.time_us)
+                (subject, key, pair.request.time_us, carried)
             }
             Entry::Gap(gap) => {
                 let origin = Origin {
@@ -96,9 +98,9 @@ impl Stream {
                     begun: place,
                     complete: place,
                 };
-                self.writer.gap(&origin, &gap, &mut messages);
+                let carried = self.writer.gap(&origin, &gap, &mut messages);
                 let key = Bytes::copy_from_slice(agent.as_bytes());
-                (Subject::Gap, key, gap.from_us)
+                (Subject::Gap, key, gap.from_us, carried)
             }
             Entry::Begun { .. } | Entry::Lost(_) | Entry::Undecodable { .. } => return None,
         };
@@ -107,12 +109,22 @@ impl Stream {
             key,
             messages,
             time_us,
+            carried,
         })
+    }
+
+    /// Whether each message says which exchange it is of, and how many there are. The records of a traffic stream
+    /// are pieces of a connection, and do not.
+    #[must_use]
+    pub fn names_exchanges(&self) -> bool {
+        self.format != Format::TrafficStream
     }
 
     /// From now on, no message is larger.
     pub fn limit(&mut self, max_bytes: usize) {
         self.options.max_bytes = max_bytes;
+        // Connections that the old writer left open are not continued by the new one.
+        self.options.instance += 1;
         self.writer = Writer::new(self.format, self.options.clone());
     }
 }

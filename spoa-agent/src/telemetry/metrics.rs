@@ -1330,6 +1330,8 @@ pub struct OffloadMetrics {
     pub acknowledged_bytes: Counter,
     /// Messages that came back; they are sent again.
     pub failed: Counter,
+    /// Exchanges of which the format carries less than was captured: a traffic stream has no cut bodies.
+    pub cut: Counter,
     /// What went wrong.
     pub faults: Counts<KafkaFault>,
     /// Producers made after the first one.
@@ -1352,6 +1354,7 @@ impl OffloadMetrics {
             acknowledged: Counter::default(),
             acknowledged_bytes: Counter::default(),
             failed: Counter::default(),
+            cut: Counter::default(),
             faults: Counts::default(),
             renewals: Counter::default(),
             in_flight: Gauge::default(),
@@ -1380,6 +1383,11 @@ impl OffloadMetrics {
             "failed",
             "Messages that came back and are sent again",
             metrics.failed.clone(),
+        );
+        registry.register(
+            "cut",
+            "Exchanges of which a traffic stream carries the mark that they were dropped, for a body is not whole",
+            metrics.cut.clone(),
         );
         registry.register(
             "faults",
