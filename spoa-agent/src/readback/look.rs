@@ -119,7 +119,7 @@ impl Look {
     ///
     /// # Errors
     /// When it is of no use to go on.
-    pub fn next(&mut self) -> anyhow::Result<Looked> {
+    pub fn read(&mut self) -> anyhow::Result<Looked> {
         loop {
             if let Some(told) = self.told.pop_front() {
                 return Ok(Looked::Told(Box::new(told)));

@@ -165,7 +165,7 @@ struct Words(Vec<String>);
 
 impl Words {
     fn new() -> Self {
-        Self(vec!["curl".to_owned()])
+        Self(vec!["curl -sS".to_owned()])
     }
 
     /// Words of our own.

@@ -40,7 +40,7 @@ impl TopicTail {
         };
         if matches!(reach, Reach::Back(_)) {
             let mut items = Vec::new();
-            while let Looked::Told(told) = source.look.next()? {
+            while let Looked::Told(told) = source.look.read()? {
                 items.extend(item(*told));
             }
             items.sort_by_key(Item::time_us);
@@ -59,7 +59,7 @@ impl Source for TopicTail {
             return Ok(Next::Item(item));
         }
         loop {
-            match self.look.next()? {
+            match self.look.read()? {
                 Looked::Told(told) => {
                     if let Some(item) = item(*told) {
                         return Ok(Next::Item(item));

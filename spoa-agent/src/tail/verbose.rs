@@ -62,8 +62,9 @@ impl Block {
     }
 
     fn line(&mut self, mark: &str, text: &str) {
-        self.out
-            .push_str(&format!("{INDENT}{} {text}\n", self.paint.dim(mark)));
+        let line = format!("{INDENT}{} {text}", self.paint.dim(mark));
+        self.out.push_str(line.trim_end());
+        self.out.push('\n');
     }
 
     fn request(&mut self, request: &Request) {
