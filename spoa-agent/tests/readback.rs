@@ -1,5 +1,5 @@
 //! `spoa-agent replay --from kafka:...` and `tail --from kafka:...` as processes, against a mock of Kafka that librdkafka
-//! brings along. It knows no times of messages and no TLS; what needs these is tested elsewhere.
+//! brings along, and against a real broker where it is installed: the mock knows no times of messages.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,12 +14,15 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use exchange::message::{Format, Message, Options, Origin as From, Writer};
 use exchange::{Exchange, Header, Pair, Request, Response, Sending};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
@@ -27,6 +30,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 use spoa_agent::readback::Done;
+use support::broker::{self, Broker, Protocol, Setup};
 use support::http::Message as HttpMessage;
 use support::origin::{Reply, ok};
 use support::{Origin, wait_for};
@@ -92,7 +96,10 @@ fn origin_of(exchange: &Exchange) -> From<'static> {
 
 /// A cluster with one topic.
 struct Kafka {
-    mock: MockCluster<'static, DefaultProducerContext>,
+    /// `None`: it is a real broker.
+    mock: Option<MockCluster<'static, DefaultProducerContext>>,
+    brokers: String,
+    topic: String,
     producer: BaseProducer,
     writer: Writer,
     folder: TempDir,
@@ -102,22 +109,67 @@ impl Kafka {
     fn start(partitions: i32) -> Self {
         let mock = MockCluster::new(1).unwrap();
         mock.create_topic(TOPIC, partitions, 1).unwrap();
+        let brokers = mock.bootstrap_servers();
+        Self::with(Some(mock), brokers, TOPIC)
+    }
+
+    /// A topic of a real broker, if there is one here.
+    fn real(partitions: i32) -> Option<Self> {
+        static BROKER: OnceLock<&'static Broker> = OnceLock::new();
+        static TOPICS: AtomicUsize = AtomicUsize::new(0);
+        if !broker::is_installed() {
+            return None;
+        }
+        let broker = BROKER.get_or_init(|| {
+            let setup = Setup::new().listener("PLAINTEXT", Protocol::Plaintext);
+            setup.set("group.initial.rebalance.delay.ms", "0").share()
+        });
+        let brokers = broker.address("PLAINTEXT").to_string();
+        let topic = format!("{TOPIC}-{}", TOPICS.fetch_add(1, Ordering::SeqCst));
+        let admin: AdminClient<_> = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .create()
+            .unwrap();
+        let wanted = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+        let made = admin.create_topics([&wanted], &AdminOptions::new());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(made).unwrap()[0].as_ref().unwrap();
+        Some(Self::with(None, brokers, &topic))
+    }
+
+    fn with(
+        mock: Option<MockCluster<'static, DefaultProducerContext>>,
+        brokers: String,
+        topic: &str,
+    ) -> Self {
         let producer = ClientConfig::new()
-            .set("bootstrap.servers", mock.bootstrap_servers())
+            .set("bootstrap.servers", &brokers)
             .set("linger.ms", "0")
-            .set("reconnect.backoff.max.ms", "200")
             .create()
             .unwrap();
         Self {
             mock,
+            brokers,
+            topic: topic.to_owned(),
             producer,
             writer: Writer::new(Format::Json, Options::default()),
             folder: TempDir::new().unwrap(),
         }
     }
 
+    fn mock(&self) -> &MockCluster<'static, DefaultProducerContext> {
+        self.mock.as_ref().unwrap()
+    }
+
+    /// The name of the group of this topic.
+    fn group(&self) -> String {
+        format!("{GROUP}-{}", self.topic)
+    }
+
     fn place(&self) -> String {
-        format!("kafka:{}/{TOPIC}", self.mock.bootstrap_servers())
+        format!("kafka:{}/{}", self.brokers, self.topic)
     }
 
     fn send(&self, partition: i32, messages: &[Message]) {
@@ -129,7 +181,7 @@ impl Kafka {
                     value: Some(value.as_ref()),
                 });
             }
-            let record = BaseRecord::<[u8], [u8]>::to(TOPIC)
+            let record = BaseRecord::<[u8], [u8]>::to(&self.topic)
                 .partition(partition)
                 .headers(headers)
                 .payload(&message.value);
@@ -161,14 +213,14 @@ impl Kafka {
     }
 
     /// What a group has committed, by partition.
-    fn committed(&self, group: &str, partitions: i32) -> BTreeMap<i32, Done> {
+    fn committed(&self, partitions: i32) -> BTreeMap<i32, Done> {
         let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.mock.bootstrap_servers())
-            .set("group.id", group)
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", self.group())
             .create()
             .unwrap();
         let mut list = TopicPartitionList::new();
-        list.add_partition_range(TOPIC, 0, partitions - 1);
+        list.add_partition_range(&self.topic, 0, partitions - 1);
         let committed = consumer
             .committed_offsets(list, Duration::from_secs(30))
             .unwrap();
@@ -190,7 +242,7 @@ impl Kafka {
     fn replay(&self, target: &Origin, more: &[&str]) -> Command {
         let report = self.folder.path().join("report.json");
         let mut command = agent(&["replay", "--from", &self.place(), "--to", &target.url()]);
-        command.args(["--group", GROUP, "--speed", "max"]);
+        command.args(["--group", &self.group(), "--speed", "max"]);
         command.arg("--report").arg(report).args(more);
         command
     }
@@ -291,7 +343,10 @@ fn all(numbers: std::ops::Range<u64>) -> Vec<u64> {
 
 #[test]
 fn a_topic_is_replayed_to_its_end_and_what_was_done_is_not_done_again() {
-    let mut kafka = Kafka::start(3);
+    replayed_to_its_end(Kafka::start(3));
+}
+
+fn replayed_to_its_end(mut kafka: Kafka) {
     kafka.fill(3, 0..300);
     let origin = Origin::start(|_| ok());
     let output = done(&mut kafka.replay(&origin, &[]));
@@ -301,7 +356,7 @@ fn a_topic_is_replayed_to_its_end_and_what_was_done_is_not_done_again() {
     assert_eq!(report["targets"][0]["delivered"]["2xx"], 300);
     assert_eq!(report["targets"][0]["balanced"], true);
     assert_eq!(report["targets"][0]["late_in_source"], 0);
-    for (partition, done) in kafka.committed(GROUP, 3) {
+    for (partition, done) in kafka.committed(3) {
         assert_eq!(done, Done::before(100), "{partition}");
     }
     // Nothing is left, and that is said.
@@ -342,7 +397,10 @@ fn writes_of_one_document_keep_the_order_of_the_journal_across_partitions() {
 
 #[test]
 fn one_that_is_stuck_holds_up_nothing_and_after_a_kill_only_it_is_sent_again() {
-    let mut kafka = Kafka::start(2);
+    stuck(Kafka::start(2));
+}
+
+fn stuck(mut kafka: Kafka) {
     kafka.fill(2, 0..200);
     let stuck = Origin::start(|request| match target(request).as_str() {
         "/i/_doc/7" => Reply::Silence,
@@ -350,7 +408,7 @@ fn one_that_is_stuck_holds_up_nothing_and_after_a_kill_only_it_is_sent_again() {
     });
     let running = Running::start(&mut kafka.replay(&stuck, &[]), &kafka.folder, "first");
     wait_for("all but one are committed", || {
-        let committed = kafka.committed(GROUP, 2);
+        let committed = kafka.committed(2);
         let one = committed.get(&1)?;
         let is_done = committed.get(&0) == Some(&Done::before(100)) && one.high == 100;
         // 7 is the fourth message of the second partition.
@@ -371,7 +429,7 @@ fn after_a_kill_in_the_middle_everything_is_sent_and_the_account_goes_on() {
     let more = ["--state", state.to_str().unwrap(), "--rate", "150"];
     let command = |target: &Origin| {
         let mut command = agent(&["replay", "--from", &kafka.place(), "--to", &target.url()]);
-        command.args(["--group", GROUP, "--report"]);
+        command.args(["--group", &kafka.group(), "--report"]);
         command
             .arg(kafka.folder.path().join("report.json"))
             .args(more);
@@ -396,13 +454,16 @@ fn after_a_kill_in_the_middle_everything_is_sent_and_the_account_goes_on() {
 
 #[test]
 fn two_of_a_group_share_the_topic_and_each_exchange_is_sent_once() {
-    let mut kafka = Kafka::start(4);
+    shared(Kafka::start(4));
+}
+
+fn shared(mut kafka: Kafka) {
     kafka.fill(4, 0..100);
     let origin = Origin::start(|_| ok());
     let place = format!("{}?window=200ms", kafka.place());
     let command = || {
         let mut command = agent(&["replay", "--from", &place, "--to", &origin.url()]);
-        command.args(["--group", GROUP, "--speed", "max", "--follow"]);
+        command.args(["--group", &kafka.group(), "--speed", "max", "--follow"]);
         command
     };
     let first = Running::start(&mut command(), &kafka.folder, "first");
@@ -495,7 +556,7 @@ fn what_comes_twice_is_sent_once_and_what_cannot_be_read_is_counted() {
     assert_eq!(figures["came_again"], 30);
     assert_eq!(figures["undecodable"], 3);
     assert_eq!(figures["read"], 62);
-    let committed = kafka.committed(GROUP, 2);
+    let committed = kafka.committed(2);
     assert!(
         committed.values().all(|done| done.open.is_empty()),
         "{committed:?}"
@@ -539,11 +600,11 @@ fn errors_of_a_broker_cost_time_only() {
     use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Error};
     let mut kafka = Kafka::start(2);
     kafka.fill(2, 0..100);
-    kafka.mock.request_errors(
+    kafka.mock().request_errors(
         Api::Fetch,
         &[Error::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 3],
     );
-    kafka.mock.request_errors(
+    kafka.mock().request_errors(
         Api::OffsetCommit,
         &[
             Error::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE,
@@ -552,14 +613,14 @@ fn errors_of_a_broker_cost_time_only() {
         ],
     );
     kafka
-        .mock
+        .mock()
         .broker_round_trip_time(1, Duration::from_millis(30))
         .unwrap();
     let origin = Origin::start(|_| ok());
     let output = done(&mut kafka.replay(&origin, &[]));
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(sorted(heard(&origin)), all(0..100));
-    for (partition, done) in kafka.committed(GROUP, 2) {
+    for (partition, done) in kafka.committed(2) {
         assert_eq!(done, Done::before(50), "{partition}");
     }
 }
@@ -630,7 +691,7 @@ fn a_dry_run_takes_nothing_from_the_group() {
 fn a_topic_that_is_not_there_and_a_broker_that_is_not_there_are_told() {
     let kafka = Kafka::start(1);
     let origin = Origin::start(|_| ok());
-    let missing = format!("kafka:{}/other.topic", kafka.mock.bootstrap_servers());
+    let missing = format!("kafka:{}/other.topic", kafka.mock().bootstrap_servers());
     let to = origin.url();
     let wrong = [
         "replay",
@@ -649,6 +710,65 @@ fn a_topic_that_is_not_there_and_a_broker_that_is_not_there_are_told() {
         "{}",
         said(&output)
     );
+}
+
+// ---------------------------------------------------------------------------------------------
+// A real broker
+
+#[test]
+fn a_real_broker_s_topic_is_replayed_to_its_end() {
+    if let Some(kafka) = Kafka::real(3) {
+        replayed_to_its_end(kafka);
+    }
+}
+
+#[test]
+fn with_a_real_broker_one_that_is_stuck_holds_up_nothing() {
+    if let Some(kafka) = Kafka::real(2) {
+        stuck(kafka);
+    }
+}
+
+#[test]
+fn two_of_a_group_share_a_real_broker_s_topic() {
+    if let Some(kafka) = Kafka::real(4) {
+        shared(kafka);
+    }
+}
+
+#[test]
+fn a_replay_of_a_real_broker_s_topic_begins_where_the_time_was_written() {
+    let Some(mut kafka) = Kafka::real(2) else {
+        return;
+    };
+    kafka.fill(2, 0..40);
+    // The broker's times have milliseconds.
+    std::thread::sleep(Duration::from_millis(20));
+    let now = jiff::Timestamp::now();
+    let now_us = u64::try_from(now.as_microsecond()).unwrap();
+    for number in 40..60_u64 {
+        let mut exchange = exchange(number);
+        exchange.request.as_mut().unwrap().time_us = now_us + number;
+        exchange.response.as_mut().unwrap().time_us = now_us + number + 1;
+        kafka.exchange(i32::try_from(number % 2).unwrap(), &exchange);
+    }
+    kafka.flush();
+    let origin = Origin::start(|_| ok());
+    let output = done(&mut kafka.replay(&origin, &["--since", &now.to_string()]));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(sorted(heard(&origin)), all(40..60));
+    let figures = &kafka.report()["targets"][0];
+    // What was written before was not even read.
+    assert_eq!(
+        (&figures["read"], &figures["outside_window_or_limit"]),
+        (&20.into(), &0.into())
+    );
+    let place = kafka.place();
+    let since = now.to_string();
+    let tail = [
+        "tail", "--from", &place, "--format", "json", "--since", &since,
+    ];
+    assert_eq!(lines(&done(&mut agent(&tail))).len(), 20);
 }
 
 // ---------------------------------------------------------------------------------------------
