@@ -1,5 +1,6 @@
 //! What brokers tell to the client that the agent uses.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ impl Ears {
     fn anything(&self) -> Option<String> {
         let heard = self.heard.lock();
         let says_more = |one: &&Heard| one.code != Some(RDKafkaErrorCode::AllBrokersDown);
-        let found = heard.iter().find(says_more).or(heard.first());
+        let found = heard.iter().find(says_more).or_else(|| heard.first());
         found.map(|one| one.said.clone())
     }
 }
@@ -233,19 +234,21 @@ impl Admin {
     }
 
     /// The settings of a topic that is there.
-    pub(super) async fn settings(
-        &self,
-        topic: &str,
-    ) -> Result<std::collections::BTreeMap<String, String>, Denial> {
+    pub(super) async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Denial> {
         let asked = [ResourceSpecifier::Topic(topic)];
         let answered = self.client.describe_configs(&asked, &self.options).await;
         let mut answered = answered.map_err(|error| denial(&error))?;
         let resource = answered.pop().ok_or_else(no_answer)?;
-        let resource = resource.map_err(|code| denied(code))?;
+        let resource = resource.map_err(denied)?;
         let entries = resource.entries.into_iter();
-        Ok(entries
+        let settings: BTreeMap<String, String> = entries
             .filter_map(|entry| Some((entry.name, entry.value?)))
-            .collect())
+            .collect();
+        // A refusal for one topic is an empty answer here.
+        if settings.is_empty() {
+            return Err(denied(RDKafkaErrorCode::TopicAuthorizationFailed));
+        }
+        Ok(settings)
     }
 
     /// Whether the topic could be made; makes nothing.

@@ -91,7 +91,7 @@ async fn observe(client: &Client, wishes: &Wishes, seen: &mut Observations) {
     let protocol = config.get("security.protocol").unwrap_or("plaintext");
     let mechanism = config
         .get("sasl.mechanism")
-        .or(config.get("sasl.mechanisms"));
+        .or_else(|| config.get("sasl.mechanisms"));
     seen.client = ClientFacts {
         tls: protocol.ends_with("ssl"),
         mechanism: mechanism

@@ -35,6 +35,7 @@ fn run_printing(arguments: &[&str]) -> (String, Exit) {
         Subcommands::Journal(args) => args.print(&mut out),
         Subcommands::DeadLetter(args) => args.print(&mut out),
         Subcommands::Completions(args) => args.print(&mut out),
+        Subcommands::KafkaCheck(args) => args.print(&mut out),
         Subcommands::Man(args) => args.print(&mut out),
     };
     (String::from_utf8(out).unwrap(), exit.unwrap())

@@ -105,6 +105,11 @@ impl Setup {
         self
     }
 
+    /// What goes with the broker; a test may put files there.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where this listener will be.
     pub(crate) fn address(&self, name: &str) -> SocketAddr {
         self.listeners[name].1

@@ -240,22 +240,22 @@ impl Look<'_> {
 
     /// The address of ours is on this machine.
     fn began_at_home(&self) -> bool {
-        self.from_ip()
+        self.met_at()
             .is_some_and(|ip| place_of(ip) == Place::Loopback)
     }
 
     /// The address of ours is not one of a private network.
     fn began_elsewhere(&self) -> bool {
-        self.from_ip()
+        self.met_at()
             .is_some_and(|ip| place_of(ip) == Place::Elsewhere)
     }
 
-    fn from_ip(&self) -> Option<IpAddr> {
+    fn met_at(&self) -> Option<IpAddr> {
         Some(self.bootstrap.dialed.reached.as_ref()?.ip)
     }
 
     fn is_same_host(&self, dialed: &Dialed) -> bool {
         let ips = dialed.resolved.as_deref().unwrap_or_default();
-        self.is_alone && self.from_ip().is_some_and(|ip| ips.contains(&ip))
+        self.is_alone && self.met_at().is_some_and(|ip| ips.contains(&ip))
     }
 }
