@@ -1,6 +1,7 @@
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.PrintStream;
+import java.net.BindException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
@@ -13,6 +14,9 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import kafka.server.KafkaConfig;
@@ -38,6 +42,7 @@ import org.apache.kafka.metadata.storage.Formatter;
  */
 public final class Main {
     private static final String CONTROLLER = "CONTROLLER";
+    private static final int START_SECONDS = 120;
 
     public static void main(String[] arguments) throws Exception {
         Map<String, String> settings = new LinkedHashMap<>();
@@ -73,7 +78,10 @@ public final class Main {
         KafkaRaftServer server = new KafkaRaftServer(KafkaConfig.fromProps(properties, false), Time.SYSTEM);
         Path temporary = remove != null ? Path.of(remove) : data == null ? home : null;
         Runtime.getRuntime().addShutdownHook(new Thread(() -> end(server, temporary)));
+        CountDownLatch started = new CountDownLatch(1);
+        endUnlessStarted(started);
         server.startup();
+        started.countDown();
         allow(allowed, all);
         String bound = listeners.stream().map(Listener::address).collect(Collectors.joining(","));
         System.out.println("ready " + bound);
@@ -250,11 +258,34 @@ public final class Main {
         return written == null || written.isBlank() ? List.of() : Stream.of(written.split(",")).map(String::trim).toList();
     }
 
+    /** Below the range from which the system takes ports for outgoing connections: those may take it before we do. */
     private static int freePort(String host) throws IOException {
-        try (ServerSocket socket = new ServerSocket()) {
-            socket.bind(new InetSocketAddress(InetAddress.getByName(host), 0));
-            return socket.getLocalPort();
+        for (int attempt = 0; attempt < 1000; attempt++) {
+            int port = ThreadLocalRandom.current().nextInt(20_000, 32_000);
+            try (ServerSocket socket = new ServerSocket()) {
+                socket.bind(new InetSocketAddress(InetAddress.getByName(host), port));
+                return port;
+            } catch (BindException taken) {
+                continue;
+            }
         }
+        throw new IOException("no free port on " + host);
+    }
+
+    /** A broker that cannot bind to a port says so and waits for ever. */
+    private static void endUnlessStarted(CountDownLatch started) {
+        Thread watch = new Thread(() -> {
+            try {
+                if (!started.await(START_SECONDS, TimeUnit.SECONDS)) {
+                    System.err.println("the broker did not start within " + START_SECONDS + " s");
+                    Runtime.getRuntime().halt(1);
+                }
+            } catch (InterruptedException ended) {
+                Thread.currentThread().interrupt();
+            }
+        });
+        watch.setDaemon(true);
+        watch.start();
     }
 
     private static void end(KafkaRaftServer server, Path temporary) {

@@ -36,7 +36,7 @@ use support::{free_address, own_host, wait_for};
 
 /// What all tests of this file share.
 struct Stage {
-    broker: &'static Broker,
+    broker: Broker,
     /// Certificates that are wrong, and files with passwords.
     folder: PathBuf,
 }
@@ -94,7 +94,7 @@ fn start() -> Stage {
         );
     let tls = setup.address("TLS").to_string();
     let broker = setup.advertised("SWAPPED", tls).share();
-    make_topics(broker);
+    make_topics(&broker);
     Stage { broker, folder }
 }
 
@@ -257,7 +257,7 @@ fn a_topic_that_would_refuse_what_is_sent_is_told_and_nothing_is_written() {
         "{finding}"
     );
     for topic in ["small", "lonely"] {
-        let consumer: BaseConsumer = client(stage.broker).create().unwrap();
+        let consumer: BaseConsumer = client(&stage.broker).create().unwrap();
         let marks = consumer
             .fetch_watermarks(topic, 0, support::PATIENCE)
             .unwrap();
@@ -536,7 +536,7 @@ fn a_probe_reaches_every_partition_and_is_told_from_other_messages() {
     // One to each partition, and twenty.
     assert_eq!((&probe["sent"], &probe["read"]), (&23.into(), &23.into()));
     assert_eq!(probe["round_trips_ms"].as_array().unwrap().len(), 20);
-    let consumer: BaseConsumer = client(stage.broker).create().unwrap();
+    let consumer: BaseConsumer = client(&stage.broker).create().unwrap();
     let mut wanted = TopicPartitionList::new();
     for partition in 0..3 {
         wanted

@@ -132,12 +132,12 @@ impl Setup {
         }
     }
 
-    /// Starts one that is never dropped: it ends with the process, and removes its folder itself.
-    pub(crate) fn share(self) -> &'static Broker {
+    /// Starts one for a static variable, which is never dropped: it ends with the process, and removes its folder itself.
+    pub(crate) fn share(self) -> Broker {
         let folder = self.folder.path().to_str().unwrap().to_owned();
         let mut broker = self.set("remove", folder).start();
         broker.setup.folder.disable_cleanup(true);
-        Box::leak(Box::new(broker))
+        broker
     }
 
     fn path(&self, name: &str) -> PathBuf {
