@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ::exchange::operation::{self, Operation};
-use ::exchange::{Exchange as ExchangeModel, Headers, Pair as PairModel, Request, Response};
+use ::exchange::{Body, Exchange as ExchangeModel, Headers, Pair as PairModel, Request, Response};
 use arrow_array::builder::{
     ArrayBuilder, BinaryBuilder, BooleanBuilder, ListBuilder, StringBuilder, StructBuilder,
     TimestampMicrosecondBuilder, UInt16Builder, UInt64Builder,
@@ -485,13 +485,7 @@ impl Table {
             pair: Some(pair),
             operation: Some(operation::read(&pair.request)),
         });
-        let bodies = [pair.primary.as_ref(), pair.shadow.as_ref()]
-            .into_iter()
-            .flatten();
-        let bytes: usize = bodies.map(|side| side.body.content.len()).sum();
-        self.bytes = self
-            .bytes
-            .saturating_add(bytes + pair.request.body.content.len());
+        self.bytes = self.bytes.saturating_add(weight(pair));
         Ok(())
     }
 
@@ -565,6 +559,21 @@ impl Column {
             Self::Headers(cells, _) => Arc::new(cells.finish()),
         }
     }
+}
+
+/// Bytes that a pair holds, roughly: bodies, headers, and a constant.
+fn weight(pair: &PairModel) -> usize {
+    const FIXED: usize = 1024;
+    let of = |headers: &Headers, body: &Body| -> usize {
+        let fields = headers
+            .iter()
+            .map(|header| header.name.len() + header.value.len() + 64);
+        fields.sum::<usize>() + body.content.len()
+    };
+    let sides = [&pair.primary, &pair.shadow].into_iter().flatten();
+    let answers: usize = sides.map(|side| of(&side.headers, &side.body)).sum();
+    let request = &pair.request;
+    FIXED + request.target.len() + of(&request.headers, &request.body) + answers
 }
 
 fn client_ip(request: &Request) -> Option<String> {

@@ -41,7 +41,7 @@ def config(folder: Path, **sections: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Node:
-    """A node that takes every request, and remembers it."""
+    """A node that takes every request but those for `poison`, and remembers it."""
 
     url: str
     seen: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -60,7 +60,7 @@ def serve() -> Iterator[Node]:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             node.seen.append((self.command, self.path, body))
             said = json.dumps({"took": 1, "result": "created"}).encode()
-            self.send_response(200)
+            self.send_response(503 if "poison" in self.path else 200)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(said)))
             self.end_headers()

@@ -283,6 +283,21 @@ def test_pairs_tell_both_sides(mirrored: Agent, tmp_path: Path, node: Node) -> N
     assert [Pair.from_json(line).to_json() for line in lines] == lines
 
 
+def test_dead_letters_are_pairs_too(tmp_path: Path, node: Node) -> None:
+    letters = tmp_path / "dead-letters.ndjson"
+    sections = config(tmp_path, shadow={"url": node.url, "max_attempts": 1}, dead_letter={"path": letters})
+    with Agent(sections) as agent, SpopClient(agent.addresses[0]) as haproxy:
+        exchange(haproxy, "well", "GET", "/songs/_search", 1_750_000_000_000_000)
+        exchange(haproxy, "bad", "PUT", "/poison/_doc/1", 1_750_000_000_000_001, body=b"{}")
+        agent.wait_until(lambda: letters.exists() and letters.read_bytes().count(b"\n") == 1, 60, "there is a dead letter")
+    (letter,) = read_pairs(letters)
+    assert (letter.id, letter.outcome, letter.position) == ("bad", "dropped", 1)
+    assert letter.dropped is not None
+    assert letter.dropped[0] == "poison"
+    assert letter.shadow is not None
+    assert letter.shadow.status == 503
+
+
 def test_only_a_journal_can_be_followed(capture: Capture) -> None:
     with pytest.raises(ConfigError, match="followed"):
         read_pairs(capture.log, follow=True)

@@ -138,7 +138,7 @@ class Process:
         """Asks it to end in order (SIGTERM), and kills it when it has not within `timeout`. Returns its exit code."""
         if self._process is None:
             return None
-        return _end(self._process, self.stop_timeout if timeout is None else timeout)
+        return _end(self._process, self.stop_timeout if timeout is None else timeout, self._ask_to_end)
 
     def kill(self) -> None:
         """Ends it at once (SIGKILL), as a crash would."""
@@ -201,6 +201,9 @@ class Process:
 
     def _is_ready(self) -> bool:
         raise NotImplementedError
+
+    def _ask_to_end(self) -> None:
+        self._running().terminate()
 
     def _ended(self) -> SpoaError:
         """The error for a process that is not there any more."""
@@ -287,10 +290,10 @@ def _ask_to_end_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _end(process: subprocess.Popen[bytes], timeout: float) -> int:
+def _end(process: subprocess.Popen[bytes], timeout: float, ask: Optional[Callable[[], None]] = None) -> int:
     if process.poll() is None:
-        process.terminate()
         try:
+            (ask or process.terminate)()
             process.wait(timeout)
         except BaseException as error:
             process.kill()

@@ -286,6 +286,13 @@ class Replay(Process):
     def _command(self) -> list[str]:
         return [self.binary, "replay", *self.arguments]
 
+    def _ask_to_end(self) -> None:
+        try:
+            self._say("stop")
+        except (AgentError, ReplayError, OSError, ValueError):
+            # It has not begun, and has nothing to bring to an end; or it has just ended.
+            super()._ask_to_end()
+
     def _is_ready(self) -> bool:
         # A short replay may be over before anybody has looked.
         return not self.alive or self.control_path.exists()
