@@ -86,6 +86,11 @@ def start(folder: Path) -> Docker:
     if dockerd is None:
         raise DockerError("no engine answers, and there is no dockerd; scripts/setup docker installs it")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if others := [pid for pid in processes() if is_dockerd(pid)]:
+        print(
+            f"engine: another dockerd runs here (process {others[0]}); the two share docker0 and the rules of iptables",
+            flush=True,
+        )
     for variant in VARIANTS:
         print(f"engine: starts {' '.join([dockerd, *variant])}, all of it in {folder}", flush=True)
         if came_up(dockerd, variant, docker, folder):
@@ -145,6 +150,10 @@ def is_dockerd(pid: int) -> bool:
     except OSError:
         return False
     return fields[0].endswith("(dockerd") and fields[2].split()[0] != "Z"
+
+
+def processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def last_lines(folder: Path) -> str:
