@@ -199,10 +199,9 @@ def node_moved(stage: Stage) -> None:
 
 def agent_killed(stage: Stage) -> None:
     """Only reads meanwhile: what passes by uncaptured cannot reach the shadow."""
-    pid = agent_pid(stage)
     with Load(stage.url, CONNECTIONS, writes=False) as load:
         load.until(REQUESTS)
-        stage.containers.execute("haproxy-primary", "sh", "-c", f"kill -9 {pid}")
+        pid = signal_agent(stage, "KILL")
         load.until(REQUESTS)
         wait_until(lambda: agent_pid(stage) not in (None, pid), "the agent was started again")
         load.until(REQUESTS)
@@ -213,13 +212,12 @@ def agent_killed(stage: Stage) -> None:
 
 def agent_stopped(stage: Stage) -> None:
     """A program that stands still is what the health check is for."""
-    pid = agent_pid(stage)
-    stage.containers.execute("haproxy-primary", "sh", "-c", f"kill -STOP {pid}")
+    signal_agent(stage, "STOP")
     wait_until(lambda: stage.containers.health("haproxy-primary") == "unhealthy", "the container is unhealthy")
     with Load(stage.url, CONNECTIONS, writes=False) as load:
         load.until(REQUESTS)
         expect_no_errors("an agent that stands still; the container is unhealthy", load.take())
-    stage.containers.execute("haproxy-primary", "sh", "-c", f"kill -CONT {pid}")
+    signal_agent(stage, "CONT")
     wait_healthy(stage.containers, "haproxy-primary")
     check("the container is healthy again when the agent goes on", True)
 
@@ -240,6 +238,14 @@ def primary_haproxy_killed(stage: Stage) -> None:
         wait_healthy(stage.containers, name)
     check("docker kill of the primary HAProxy's container, and start it again", True)
     catch_up(stage)
+
+
+def signal_agent(stage: Stage, signal: str) -> int:
+    pid = agent_pid(stage)
+    if pid is None:
+        raise ProofError("no agent runs in the primary container")
+    stage.containers.execute("haproxy-primary", "sh", "-c", f"kill -{signal} {pid}")
+    return pid
 
 
 def agent_pid(stage: Stage) -> int | None:
