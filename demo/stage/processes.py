@@ -12,11 +12,10 @@ import subprocess
 import time
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 import spoa_agent
 
@@ -194,22 +193,6 @@ def holds(condition: Callable[[], bool]) -> bool:
 def end_with_parent() -> None:
     """In the child: the kernel ends it when we are killed and cannot."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-class EndsWithUs(spoa_agent.Process):
-    """Also when we are killed, and no `finally` of ours runs."""
-
-    def _spawn(self, command: Sequence[str], output: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=self._env,
-                                start_new_session=True, preexec_fn=end_with_parent)  # fmt: skip
-
-
-class AgentThatEndsWithUs(EndsWithUs, spoa_agent.Agent):
-    pass
-
-
-class HaproxyThatEndsWithUs(EndsWithUs, spoa_agent.Haproxy):
-    pass
 
 
 def raise_on_signals() -> None:

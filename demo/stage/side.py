@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from spoa_agent import Agent, Exchange, HaproxyConfig, read_journal, read_log
+from spoa_agent import Agent, Exchange, Haproxy, HaproxyConfig, read_journal, read_log
 
 from .clusters import Cluster, Documents
-from .processes import AgentThatEndsWithUs, Child, HaproxyThatEndsWithUs, Processes, StageError, fetch, free_ports
+from .processes import Child, Processes, StageError, fetch, free_ports
 
 
 class Side(ABC):
@@ -112,7 +112,7 @@ class LocalSide(Side):
             **more,
             "journal": {"dir": str(self.journal), **more.get("journal", {})},
         }
-        self.agent = AgentThatEndsWithUs(config, binary=self.binary, folder=self.folder)
+        self.agent = Agent(config, binary=self.binary, folder=self.folder)
         self.agent_child = processes.start_packaged(f"{self.role} agent", self.agent)
         return self.agent_child
 
@@ -125,7 +125,7 @@ class LocalSide(Side):
             processing_timeout=processing_timeout,
             stats_socket=self.stats_socket,
         )
-        started = HaproxyThatEndsWithUs(config, binary=haproxy, folder=self.folder)
+        started = Haproxy(config, binary=haproxy, folder=self.folder)
         return processes.start_packaged(f"{self.role} HAProxy", started)
 
     def documents(self) -> Documents:
