@@ -18,6 +18,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 def find_haproxy(options: argparse.Namespace) -> str:
+    if not Path(options.haproxy).is_file() and options.agent is None:
+        show.say("Installing HAProxy (scripts/setup quickstart)...")
+        run(str(REPOSITORY / "scripts" / "setup"), "quickstart", what="HAProxy cannot be installed")
     if not Path(options.haproxy).is_file():
         raise StageError(f"--haproxy: {options.haproxy} is no file; scripts/setup quickstart installs HAProxy")
     return str(options.haproxy)
