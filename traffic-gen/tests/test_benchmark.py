@@ -8,6 +8,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from traffic_gen import benchmark
 from traffic_gen.benchmark import BenchmarkError, Load
@@ -58,12 +59,24 @@ class Benchmark(unittest.TestCase):
         self.assertIn("--workload-params=clients:2,target_throughput:5,iterations:7", words)
 
     def test_a_public_workload_gets_only_the_parameters_that_it_knows(self) -> None:
-        words = self.run_it(Target("h", 80), workload="geonames", load=Load(clients=3))
+        with mock.patch("socket.create_connection"):
+            words = self.run_it(Target("h", 80), workload="geonames", load=Load(clients=3))
         self.assertIn("--workload=geonames", words)
         self.assertNotIn("--offline", words)
         self.assertIn(
             "--workload-params=target_throughput:0.5,bulk_size:10,bulk_indexing_clients:3,search_clients:3", words
         )
+
+    def test_a_public_workload_without_a_network_is_told_with_what_needs_none(self) -> None:
+        unreachable = mock.patch("socket.create_connection", side_effect=OSError("no route"))
+        with unreachable, self.assertRaisesRegex(BenchmarkError, "geonames.*no route.*--workloads ours"):
+            self.run_it(Target("h", 80), workload="geonames")
+
+    def test_our_workload_is_read_only_where_it_is_kept(self) -> None:
+        before = sorted((benchmark.HERE / "workload").iterdir())
+        path = next(word for word in self.run_it(Target("h", 80)) if word.startswith("--workload-path="))
+        self.assertNotIn(str(benchmark.HERE), path)
+        self.assertEqual(before, sorted((benchmark.HERE / "workload").iterdir()))
 
     def test_a_password_is_in_a_private_file_and_on_no_command_line(self) -> None:
         words = self.run_it(Target("h", 443, tls=True, verify=False, user="me", password="secret"))

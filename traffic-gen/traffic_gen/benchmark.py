@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,9 @@ SEED_BULK_SIZE = 10
 # Those of its dependencies that must not be built here, and the Pythons that all of them are published for ready-made.
 NEED_COMPILERS = "numpy,pandas,pillow,grpcio,h5py,cryptography,psutil,aiohttp"
 PYTHONS = ("3.11", "3.12")
+# Where the public workloads are kept, and how long we wait for it.
+SOURCE = ("github.com", 443)
+NETWORK_SECONDS = 10
 # It ends its workers itself when it is asked to; this long it may take.
 STOP_SECONDS = 20
 
@@ -131,6 +135,8 @@ def suitable_python() -> str:
 def run(program: Path, workload: str, target: Target, load: Load, cache: Path, verbose: bool = False) -> None:
     """Runs one workload to its end. Raises when it, or any request that it sent, failed."""
     cache.mkdir(parents=True, exist_ok=True)
+    if workload != OURS:
+        check_network(workload, cache)
     with tempfile.TemporaryDirectory(prefix="traffic-gen-") as name:
         folder = Path(name)
         results = folder / "results.csv"
@@ -147,6 +153,19 @@ def run(program: Path, workload: str, target: Target, load: Load, cache: Path, v
                              f"{cache}/home/.osb/logs tells more")  # fmt: skip
 
 
+def check_network(workload: str, cache: Path) -> None:
+    """Says at once what git would say after minutes. What was fetched before, and what a proxy reaches, is not judged here."""
+    if (cache / "home" / ".osb" / "benchmarks" / "workloads").is_dir() or os.environ.get(
+        "https_proxy", os.environ.get("HTTPS_PROXY")
+    ):
+        return
+    try:
+        socket.create_connection(SOURCE, NETWORK_SECONDS).close()
+    except OSError as error:
+        raise BenchmarkError(f"the workload '{workload}' is fetched from {SOURCE[0]}, which cannot be reached: {error}; "
+                             f"--workloads {OURS} needs no network") from None  # fmt: skip
+
+
 def arguments(workload: str, target: Target, load: Load, folder: Path, results: Path) -> list[str]:
     """Without the program. Writes what must not be on a command line to `folder`."""
     options = folder / "client-options.json"
@@ -159,8 +178,12 @@ def arguments(workload: str, target: Target, load: Load, folder: Path, results: 
     if load.test_mode:
         made.append("--test-mode")
     if workload == OURS:
-        documents.write(HERE / "workload")
-        return [*made, "--offline", f"--workload-path={HERE / 'workload'}"]
+        # A copy: it writes beside the documents.
+        ours = shutil.copytree(
+            HERE / "workload", folder / "workload", ignore=shutil.ignore_patterns("documents*", "__pycache__")
+        )
+        documents.write(ours)
+        return [*made, "--offline", f"--workload-path={ours}"]
     return [*made, f"--workload={workload}"]
 
 

@@ -50,6 +50,7 @@ class Tally:
         self.statuses += other.statuses
         self.digests += other.digests
         self.errors += other.errors
+        self.seconds += other.seconds
 
 
 class Client:

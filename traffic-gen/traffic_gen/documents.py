@@ -1,10 +1,14 @@
-"""The documents of our workload: the same bytes on every machine, made where they are needed instead of kept."""
+"""The documents of our workload: the same bytes on every machine, made where they are needed instead of kept.
+
+`python3 -m traffic_gen.documents FOLDER` writes them to a folder.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import random
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,3 +81,9 @@ def below(limit: int, chance: random.Random) -> int:
 
 def pick(values: list[str], chance: random.Random) -> str:
     return values[below(len(values), chance)]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+        sys.exit("usage: python3 -m traffic_gen.documents FOLDER")
+    write(Path(sys.argv[1]))
