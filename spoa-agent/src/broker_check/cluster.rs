@@ -176,15 +176,21 @@ fn sorted(mut brokers: Vec<Broker>) -> Vec<Broker> {
     brokers
 }
 
-/// What the topic is. Blocks for a step's patience at most.
+/// What the topic is. Blocks for a step's patience.
 pub(super) fn topic(client: &Client, topic: &str, patience: Duration) -> TopicState {
     let mut config = impatient(client.config(), patience);
     config.set("allow.auto.create.topics", "false");
     let consumer = BaseConsumer::from_config_and_context(&config, Ears::of(client));
     let asked = consumer.and_then(|consumer| {
-        // Serves the token of a login, if it has one.
-        drop(consumer.poll(Duration::from_millis(10)));
-        consumer.fetch_metadata(Some(topic), patience)
+        let end = Instant::now() + patience;
+        loop {
+            // Serves the token of a login, if it has one.
+            drop(consumer.poll(Duration::from_millis(20)));
+            match consumer.fetch_metadata(Some(topic), Duration::from_millis(500)) {
+                Err(_not_yet) if Instant::now() < end => {}
+                asked => return asked,
+            }
+        }
     });
     match asked {
         Err(error) => TopicState::Other(error.to_string()),

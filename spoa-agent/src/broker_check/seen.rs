@@ -34,6 +34,8 @@ pub struct ClientFacts {
     pub mechanism: Option<String>,
     /// With a certificate of its own.
     pub has_certificate: bool,
+    /// The agent makes a topic that is missing.
+    pub may_create: bool,
     /// Largest message that the agent sends.
     pub message_max_bytes: usize,
 }

@@ -631,6 +631,8 @@ fn a_topic_that_does_not_take_or_keep_what_is_sent_is_explained() {
         seen.topic.as_mut().unwrap().creatable = creatable;
         seen
     };
+    let mut unasked = creatable(None);
+    unasked.client.may_create = true;
     let mut leaderless = with_topic(partitions(3, 3), &[]);
     if let TopicState::There(partitions) = &mut leaderless.topic.as_mut().unwrap().state {
         partitions[1].leader = None;
@@ -649,6 +651,13 @@ fn a_topic_that_does_not_take_or_keep_what_is_sent_is_explained() {
             error("topic_missing"),
             topic,
             &["kafka.create_topics"][..],
+        ),
+        case(
+            "missing, and nobody could ask",
+            unasked,
+            (Verdict::Warning, Step::Topic, "topic_missing"),
+            None,
+            &["cannot be asked with this login"],
         ),
         case(
             "missing, and made by the agent",

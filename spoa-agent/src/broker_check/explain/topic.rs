@@ -12,7 +12,7 @@ pub(super) fn explain(seen: &Observations, found: &mut Vec<Finding>) {
     let Some(topic) = &seen.topic else {
         return;
     };
-    found.extend(state(topic));
+    found.extend(state(seen, topic));
     if let TopicState::There(partitions) = &topic.state {
         found.extend(settings(seen, topic, partitions));
     }
@@ -21,12 +21,12 @@ pub(super) fn explain(seen: &Observations, found: &mut Vec<Finding>) {
     }
 }
 
-fn state(topic: &Topic) -> Option<Finding> {
+fn state(seen: &Observations, topic: &Topic) -> Option<Finding> {
     let about =
         |verdict, code, says: String| Finding::new(verdict, Step::Topic, &topic.name, code, says);
     Some(match &topic.state {
         TopicState::There(partitions) => partitioned(topic, partitions),
-        TopicState::Missing => missing(topic),
+        TopicState::Missing => missing(seen, topic),
         TopicState::Denied => about(
             Verdict::Error,
             "topic_denied",
@@ -38,7 +38,7 @@ fn state(topic: &Topic) -> Option<Finding> {
     })
 }
 
-fn missing(topic: &Topic) -> Finding {
+fn missing(seen: &Observations, topic: &Topic) -> Finding {
     let about =
         |verdict, code, says: &str| Finding::new(verdict, Step::Topic, &topic.name, code, says);
     match &topic.creatable {
@@ -54,6 +54,11 @@ fn missing(topic: &Topic) -> Finding {
             Finding::new(Verdict::Error, Step::Topic, &topic.name, "topic_missing", says)
                 .advice("look at `kafka.partitions` and `kafka.replication`: no more replicas than brokers are possible")
         }
+        None if seen.client.may_create => about(
+            Verdict::Warning,
+            "topic_missing",
+            "the topic is not there; whether the agent may make it cannot be asked with this login",
+        ),
         None => about(Verdict::Error, "topic_missing", "the topic is not there, or the user may not describe it")
             .advice("make it, set `kafka.topic`, or let the agent make it (`kafka.create_topics`)"),
     }
