@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test fails by panicking"
 )]
 
@@ -21,7 +22,7 @@ use spop_codec::Value;
 use support::agent::Setup;
 use support::fake_haproxy::{FakeHaproxy, Message, ack, held, notify, request, response};
 use support::mock_kafka::{MockKafka, TOPIC};
-use support::{Agent, assert_ledger_balances, wait_until};
+use support::{Agent, Origin, assert_ledger_balances, origin, wait_until};
 
 fn setup(kafka: &MockKafka) -> Setup {
     Agent::setup()
@@ -491,4 +492,75 @@ fn what_is_not_held_does_not_wait_for_kafka() {
     haproxy.expects(ack(2, 2));
     kafka.cluster.broker_up(-1).unwrap();
     haproxy.expects(ack(1, 1).durable());
+}
+
+#[test]
+fn pairs_go_to_a_topic_of_their_own() {
+    const PAIRS: &str = "captured-pairs";
+    let kafka = MockKafka::start();
+    kafka.make(PAIRS);
+    let shadow = Origin::start(|_request| origin::ok());
+    let agent = setup(&kafka)
+        .shadow(&shadow.url())
+        .set("shadow.pairs", "journal")
+        .set("kafka.pairs_topic", PAIRS)
+        .start();
+    capture(&agent, 0..30);
+    for follower in ["kafka", "kafka_pairs"] {
+        wait_until("all are delivered", || {
+            let account = agent.ledger()["followers"][follower]["exchanges"].clone();
+            match account["delivered"] == 30 {
+                true => Ok(()),
+                false => Err(format!("{follower}: {account}")),
+            }
+        });
+    }
+    assert_ledger_balances(&agent);
+    let told = kafka.told(PAIRS);
+    let is_pair = |told: &Told| match told {
+        Told::Pair { pair, .. } => pair.shadow.is_some(),
+        _ => false,
+    };
+    assert!(told.len() == 30 && told.iter().all(is_pair), "{told:?}");
+    assert_eq!(kafka.exchanges().len(), 30);
+}
+
+#[test]
+fn a_document_keeps_its_order_over_connections_when_that_is_the_key() {
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka).set("kafka.key", "document").start();
+    let document = |message: Message| {
+        message
+            .with("m", Value::Str(b"PUT"))
+            .with("pq", Value::Str(b"/i/_doc/7"))
+    };
+    let mut haproxy = FakeHaproxy::connected(&agent);
+    for number in 0..50 {
+        let port = i64::try_from(number + 1000).unwrap();
+        let half = document(request(&id(number))).with("cport", Value::Int64(port));
+        haproxy.sends(&notify(number + 1, 1, &[half]));
+        haproxy.expects(ack(number + 1, 1));
+        haproxy.sends(&notify(number + 1, 2, &[response(&id(number))]));
+        haproxy.expects(ack(number + 1, 2));
+    }
+    assert_all_delivered(&agent, &kafka, 0..50);
+    assert_order_is_kept(&kafka);
+    assert!(kafka.stored(TOPIC).iter().all(|stored| stored.key == "i/7"));
+}
+
+#[test]
+fn every_format_reads_back() {
+    for format in ["json", "protobuf", "traffic-stream"] {
+        let kafka = MockKafka::start();
+        let agent = setup(&kafka).set("kafka.format", format).start();
+        capture(&agent, 0..50);
+        agent.wait_until_followers_caught_up();
+        assert_ledger_balances(&agent);
+        assert_eq!(account(&agent)["exchanges"]["delivered"], 50, "{format}");
+        let told = kafka.told(TOPIC);
+        let exchanges = told
+            .iter()
+            .filter(|told| matches!(told, Told::Exchange { .. }));
+        assert_eq!(exchanges.count(), 50, "{format}: {told:?}");
+    }
 }

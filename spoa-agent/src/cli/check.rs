@@ -9,20 +9,25 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rdkafka::consumer::BaseConsumer;
 use shadow::{ClientCertificate, Target};
 
 use super::exit::Exit;
 use super::flags::ConfigFlags;
 use super::table;
-use crate::config::{Config, Examined, Listen, Output, Problem, show_size};
+use crate::config::{
+    Config, Examined, Hold, Listen, Output, Problem, Sasl, Security, show_duration, show_size,
+};
 use crate::identity::{self, CredentialsFile};
+use crate::offload::client::{Client, Context};
 use crate::rules_file;
 
 /// Say everything that is wrong with the configuration and around it
 ///
 /// Looks at the configuration and at what it names: whether directories can be written to, addresses
-/// bound, the shadow reached, files read, and whether the disk is large enough. A line is ok, a
+/// bound, the shadow and the brokers of Kafka reached, files read, and whether the disk is large enough. A line is ok, a
 /// warning, or an error; errors would keep the agent from running.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -105,6 +110,7 @@ fn look(file: Option<&Path>, examined: Examined) -> Vec<Finding> {
     look.log("pair_log.path", config.pair_log.path.as_ref());
     look.dead_letters(&config);
     look.shadow(&config);
+    look.kafka(&config);
     look.secrets(&config);
     look.limits(&config);
     look.findings
@@ -376,6 +382,68 @@ impl Look {
         }
     }
 
+    fn kafka(&mut self, config: &Config) {
+        const BROKERS: &str = "kafka.brokers";
+        let kafka = &config.kafka;
+        if kafka.brokers.is_empty() {
+            return;
+        }
+        match Client::new(kafka) {
+            Ok(client) => self.library(&client),
+            Err(error) => self.error("kafka", error.to_string()),
+        }
+        for broker in &kafka.brokers {
+            // The agent runs without it: the journal keeps what Kafka misses.
+            match reached(broker, BROKER_PATIENCE) {
+                Ok(says) => self.ok(BROKERS, says),
+                Err(says) => self.warn(BROKERS, says),
+            }
+        }
+        let secrets = [
+            ("kafka.password_file", &kafka.password_file),
+            ("kafka.client_key_file", &kafka.client_key_file),
+            (
+                "kafka.client_key_password_file",
+                &kafka.client_key_password_file,
+            ),
+            (
+                "kafka.oauth_client_secret_file",
+                &kafka.oauth_client_secret_file,
+            ),
+            ("kafka.kerberos_keytab_file", &kafka.kerberos_keytab_file),
+        ];
+        for (key, path) in secrets {
+            if let Some(path) = path
+                && identity::is_open_to_others(path)
+            {
+                let says = format!("{} can be read by others; chmod 0600 it", path.display());
+                self.warn(key, says);
+            }
+        }
+        if kafka.security == Security::SaslPlaintext && kafka.sasl == Sasl::Plain {
+            let says = "the password crosses the network in clear text; use sasl-tls";
+            self.warn("kafka.security", says);
+        }
+        if config.capture.hold == Hold::Kafka {
+            let says = format!(
+                "held writes wait for Kafka up to {}; HAProxy must wait longer: haproxy-config --hold open --hold-timeout {}",
+                show_duration(kafka.hold_deadline),
+                show_duration(kafka.hold_deadline + HAPROXY_MARGIN)
+            );
+            self.ok("capture.hold", says);
+        }
+    }
+
+    /// Whether librdkafka can make something of the files that the configuration names.
+    fn library(&mut self, client: &Client) {
+        let made = client
+            .producer_config()
+            .create_with_context::<_, BaseConsumer<Context>>(client.context());
+        if let Err(error) = made {
+            self.error("kafka", error.to_string());
+        }
+    }
+
     fn secrets(&mut self, config: &Config) {
         if config.capture.forward_credentials {
             let says = "credentials stay in the journal; guard its directory as you guard them";
@@ -402,6 +470,25 @@ impl Look {
             format!("the limit is {limit}, {wanted} may be needed"),
         );
     }
+}
+
+/// How long a broker may take to accept a connection.
+const BROKER_PATIENCE: Duration = Duration::from_secs(3);
+/// How much longer HAProxy has to wait than the agent.
+const HAPROXY_MARGIN: Duration = Duration::from_secs(1);
+
+fn reached(address: &str, patience: Duration) -> Result<String, String> {
+    let addresses = address
+        .to_socket_addrs()
+        .map_err(|error| format!("{address} does not resolve: {error}"))?;
+    let mut says = format!("{address} has no address");
+    for found in addresses {
+        match TcpStream::connect_timeout(&found, patience) {
+            Ok(_connection) => return Ok(format!("{address} is reached at {found}")),
+            Err(error) => says = format!("{found} is not reached: {error}"),
+        }
+    }
+    Err(format!("{says}; the journal will keep what Kafka misses"))
 }
 
 /// Whether a file can be made in the directory, or in the nearest one above it that is there.

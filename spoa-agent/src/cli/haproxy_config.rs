@@ -87,7 +87,8 @@ pub(super) struct Args {
     /// The longest that a client waits for the agent's ACK, per message
     #[arg(long, value_name = "DURATION", value_parser = read_duration, help_heading = "Capture")]
     processing_timeout: Option<Duration>,
-    /// The longest that a held write waits
+    /// The longest that a held write waits: above the agent's `capture.hold_deadline`, or its `kafka.hold_deadline`
+    /// with `capture.hold = kafka`
     #[arg(long, value_name = "DURATION", value_parser = read_duration, help_heading = "Capture")]
     hold_timeout: Option<Duration>,
     /// Header that carries the id to the node and to the shadow

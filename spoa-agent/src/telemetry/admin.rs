@@ -398,7 +398,7 @@ mod tests {
         let said: Value = serde_json::from_str(body(&answer)).unwrap();
         assert_eq!(
             said,
-            json!({ "ready": false, "reasons": ["the journal is full"] })
+            json!({ "ready": false, "reasons": ["the journal is full"], "notes": ["kafka is away"] })
         );
         let answer = server.answers("GET", "/healthz").await;
         assert!(

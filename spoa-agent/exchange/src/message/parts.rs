@@ -57,7 +57,7 @@ pub fn split_again(messages: Vec<Message>, max_bytes: usize) -> Vec<Message> {
     let is_of_part = |name: &&str| [header::PART, header::WHOLE].contains(name);
     let headers = first.headers.iter();
     let headers = headers
-        .filter(|(name, _)| !is_of_part(&name))
+        .filter(|(name, _)| !is_of_part(name))
         .cloned()
         .collect();
     let value = match messages.as_slice() {
