@@ -43,7 +43,7 @@ fn signature(host: &str, parameters: &BTreeMap<&str, &str>, region: &str) -> Str
     let query = query.join("&");
     let request = format!("GET\n/\n{query}\nhost:{host}\n\nhost\n{}", hash(""));
     let time = parameters["X-Amz-Date"];
-    let day = &time[..8];
+    let day = time.get(..8).unwrap();
     let scope = format!("{day}/{region}/kafka-cluster/aws4_request");
     let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hash(&request));
     let key = [day, region, "kafka-cluster", "aws4_request"]
