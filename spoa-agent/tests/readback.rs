@@ -771,6 +771,33 @@ fn a_replay_of_a_real_broker_s_topic_begins_where_the_time_was_written() {
     assert_eq!(lines(&done(&mut agent(&tail))).len(), 20);
 }
 
+#[test]
+fn a_partition_with_more_than_fits_in_memory_waits_for_one_that_is_behind() {
+    let Some(mut kafka) = Kafka::real(2) else {
+        return;
+    };
+    // Hours of few large exchanges, and of many small ones.
+    for number in 0..180 {
+        let mut large = exchange(number * 60_000);
+        large.response.as_mut().unwrap().body.content = Bytes::from(vec![b'x'; 500_000]);
+        kafka.exchange(0, &large);
+        kafka.flush();
+    }
+    for number in 0..1500 {
+        kafka.exchange(1, &exchange(number * 7200 + 1));
+    }
+    kafka.flush();
+    let origin = Origin::start(|_| ok());
+    let output = done(&mut kafka.replay(&origin, &[]));
+    assert_eq!(output.status.code(), Some(0));
+    let figures = &kafka.report()["targets"][0];
+    assert_eq!(
+        (&figures["read"], &figures["late_in_source"]),
+        (&1680.into(), &0.into())
+    );
+    assert_eq!(origin.heard_count(), 1680);
+}
+
 // ---------------------------------------------------------------------------------------------
 // tail
 

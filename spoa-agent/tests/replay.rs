@@ -1295,7 +1295,20 @@ fn mistakes_are_refused_with_a_way_out() {
         "does not begin with an exchange",
     );
     refused(&setup.text("nothing"), &to, 1, "nothing to replay");
-    refused("kafka:topic", &to, 1, "not there yet");
+    refused("kafka:topic", &to, 1, "names no topic");
+    refused(
+        &journal,
+        &["--to", &url, "--follow"],
+        1,
+        "are for --from kafka",
+    );
+    refused(&journal, &["--to", &url, "--restart"], 1, "no --state");
+    refused(
+        "kafka:a:1/t",
+        &["kafka:a:1/u", "--to", &url],
+        1,
+        "one topic",
+    );
     refused(
         &journal,
         &["--to", "http://primary:9200"],
