@@ -283,7 +283,24 @@ def catch_up(stage: Stage) -> None:
 def compare(stage: Stage) -> None:
     primary, shadow = documents(stage.primary), documents(stage.shadow)
     differing = [id for id in primary.keys() | shadow.keys() if primary.get(id) != shadow.get(id)]
-    check(f"both clusters hold the same {len(primary)} documents", not differing and primary, f"not: {differing[:5]}")
+    found = {id: {"primary": primary.get(id), "shadow": shadow.get(id)} for id in sorted(differing)[:3]}
+    why = (
+        f"{len(differing)} do not, such as {found}\n{passed_by(stage)}\n{json.dumps(stage.ledger())}"
+        if differing
+        else ""
+    )
+    check(f"both clusters hold the same {len(primary)} documents", not differing and primary, why)
+
+
+def passed_by(stage: Stage) -> str:
+    """A machine that is too busy for the agent's health check looks like an agent that is away: nothing is captured then."""
+    lines = stage.containers.logs("haproxy-primary", 100_000).splitlines()
+    away = [line for line in lines if "spoa-agent/agent is DOWN" in line]
+    return (
+        "\n".join(["HAProxy took the agent for away, and let pass uncaptured:", *away])
+        if away
+        else "the agent was never away"
+    )
 
 
 def documents(side: Cluster) -> dict[str, Any]:
