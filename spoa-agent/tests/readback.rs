@@ -115,7 +115,7 @@ impl Kafka {
 
     /// A topic of a real broker, if there is one here.
     fn real(partitions: i32) -> Option<Self> {
-        static BROKER: OnceLock<&'static Broker> = OnceLock::new();
+        static BROKER: OnceLock<Broker> = OnceLock::new();
         static TOPICS: AtomicUsize = AtomicUsize::new(0);
         if !broker::is_installed() {
             return None;
