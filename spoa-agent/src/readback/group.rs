@@ -196,6 +196,24 @@ pub(super) fn give_back(consumer: &Consumer, partitions: &TopicPartitionList) ->
     }
 }
 
+/// Whether a commit that failed so may succeed a little later, with the same membership.
+pub(super) fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let codes = [
+        Code::RebalanceInProgress,
+        Code::CoordinatorLoadInProgress,
+        Code::CoordinatorNotAvailable,
+        Code::NotCoordinator,
+        Code::BrokerTransportFailure,
+        Code::RequestTimedOut,
+        Code::WaitingForCoordinator,
+        Code::OffsetMetadataTooLarge,
+    ];
+    error
+        .rdkafka_error_code()
+        .is_some_and(|code| codes.contains(&code))
+}
+
 /// Whether it is of no use to go on.
 pub(super) fn is_final(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;

@@ -438,6 +438,10 @@ impl Worker {
                 "cannot commit what is done of a partition that goes",
                 &error,
             );
+            // Whoever gets it begins at the commit: another attempt is worth the wait.
+            if !is_late && group::is_passing(&error) {
+                return;
+            }
         }
         if let Err(error) = group::give_back(&self.consumer, &partitions) {
             self.complain("cannot give partitions back", &error);
