@@ -55,6 +55,7 @@ class EntrypointTest(unittest.TestCase):
     def test_a_bracket_is_no_pattern(self) -> None:
         # Were it one, this file would be its match.
         (self.folder / "a:1").write_text("")
+        self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.folder)
         self.assertIn("[a]:1", self.options(PRIMARY_NODES="[a]:1"))
 
