@@ -501,7 +501,10 @@ fn offload(
         in_flight_bytes: written.max_in_flight_bytes,
         message_bytes: written.message_max_bytes,
     };
-    let stream = Stream::new(written, mask);
+    let stream = match name {
+        Name::KafkaPairs => Stream::of_pairs(written, mask),
+        _ => Stream::new(written, mask),
+    };
     Ok(Some(Offload::new(
         follower,
         client,

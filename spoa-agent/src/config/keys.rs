@@ -360,7 +360,7 @@ sections! {
         pairs_topic: Option<String> = OptionalTopic, default "", example "captured-pairs";
         /// How a message is written. `json`: the document of the traffic log. `protobuf`: the same content, smaller, in
         /// the schema `record.proto`. `traffic-stream`: the byte streams of the OpenSearch capture proxy, which its
-        /// replayer reads.
+        /// replayer reads; it has no way to say pairs, so those of `pairs_topic` are `json` then.
         format: MessageFormat = Choice(&[
                 ("json", MessageFormat::Json),
                 ("protobuf", MessageFormat::Protobuf),

@@ -15,7 +15,6 @@ use crate::follower::now_us;
 pub struct Stream {
     agent: String,
     format: Format,
-    options: Options,
     writer: Writer,
     key: MessageKey,
 }
@@ -29,17 +28,31 @@ impl Stream {
             MessageFormat::Protobuf => Format::Protobuf,
             MessageFormat::TrafficStream => Format::TrafficStream,
         };
+        Self::of(format, kafka, credentials)
+    }
+
+    /// The same for pairs. A traffic stream has no way to say them: they are JSON beside it.
+    #[must_use]
+    pub fn of_pairs(kafka: &Kafka, credentials: &Credentials) -> Self {
+        let format = match kafka.format {
+            MessageFormat::Json | MessageFormat::TrafficStream => Format::Json,
+            MessageFormat::Protobuf => Format::Protobuf,
+        };
+        Self::of(format, kafka, credentials)
+    }
+
+    fn of(format: Format, kafka: &Kafka, credentials: &Credentials) -> Self {
         let options = Options {
             max_bytes: kafka.message_max_bytes,
             credentials: credentials.clone(),
+            // A run that begins where an earlier one was killed must not continue its connections.
             instance: now_us(),
             ..Options::default()
         };
         Self {
             agent: kafka.agent.clone().unwrap_or_else(host_name),
             format,
-            writer: Writer::new(format, options.clone()),
-            options,
+            writer: Writer::new(format, options),
             key: kafka.key,
         }
     }
@@ -122,10 +135,7 @@ impl Stream {
 
     /// From now on, no message is larger.
     pub fn limit(&mut self, max_bytes: usize) {
-        self.options.max_bytes = max_bytes;
-        // Connections that the old writer left open are not continued by the new one.
-        self.options.instance += 1;
-        self.writer = Writer::new(self.format, self.options.clone());
+        self.writer.limit(max_bytes);
     }
 }
 
@@ -135,5 +145,111 @@ fn host_name() -> String {
     match name.as_ref() {
         "" => "spoa-agent".to_owned(),
         name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use exchange::{Body, Endpoint, Exchange, Extent, Request, Response};
+
+    use super::*;
+    use crate::config::Written;
+
+    fn kafka(format: &str) -> Kafka {
+        let text = format!("kafka.brokers = [\"a:9092\"]\nkafka.format = \"{format}\"\n");
+        let written = Written::default().file(Path::new("config.toml"), &text);
+        written.build().unwrap().kafka
+    }
+
+    fn stream(format: &str) -> Stream {
+        Stream::new(&kafka(format), &Credentials::default())
+    }
+
+    fn request() -> Request {
+        Request {
+            id: Bytes::from_static(b"the-id"),
+            held: true,
+            time_us: 1_700_000_000_000_000,
+            version: Bytes::from_static(b"1.1"),
+            method: Bytes::from_static(b"PUT"),
+            target: Bytes::from_static(b"/i/_doc/1"),
+            client: Some(Endpoint {
+                ip: [10, 0, 0, 1].into(),
+                port: 4711,
+            }),
+            body: Body {
+                content: Bytes::from_static(b"{}"),
+                extent: Extent::Whole,
+            },
+            ..Request::default()
+        }
+    }
+
+    fn exchange() -> Entry {
+        let response = Response {
+            id: Bytes::from_static(b"the-id"),
+            time_us: 1_700_000_000_001_000,
+            status: 201,
+            ..Response::default()
+        };
+        Entry::Exchange(Exchange {
+            position: 7,
+            request: Some(request()),
+            response: Some(response),
+        })
+    }
+
+    fn begun() -> Entry {
+        Entry::Begun {
+            position: 7,
+            request: Arc::new(request()),
+        }
+    }
+
+    /// The connection that the messages of an entry are on.
+    fn connection(stream: &mut Stream, entry: Entry) -> Bytes {
+        let load = stream.load(entry, 9).unwrap();
+        let connections = load.messages.iter().map(|it| it.key.clone().unwrap());
+        let [connection] = connections.collect::<Vec<_>>().try_into().unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_run_continues_no_connection_of_an_earlier_one() {
+        let first = connection(&mut stream("traffic-stream"), exchange());
+        let began = now_us();
+        while now_us() == began {}
+        let second = connection(&mut stream("traffic-stream"), exchange());
+        assert_ne!(first, second, "of the same exchange at the same position");
+    }
+
+    #[test]
+    fn a_request_told_ahead_is_not_told_again_when_messages_became_smaller_meanwhile() {
+        let mut stream = stream("traffic-stream");
+        let asked = connection(&mut stream, begun());
+        stream.limit(20_000);
+        let load = stream.load(exchange(), 9).unwrap();
+        let [answer] = load.messages.as_slice() else {
+            panic!("{load:?}");
+        };
+        assert_eq!(answer.key.as_ref(), Some(&asked));
+        let holds = |text: &[u8]| answer.value.windows(text.len()).any(|it| it == text);
+        assert!(holds(b"201") && !holds(b"PUT /i/_doc/1"), "{answer:?}");
+    }
+
+    #[test]
+    fn pairs_are_json_beside_a_traffic_stream_and_else_what_exchanges_are() {
+        for (format, of_pairs) in [
+            ("json", Format::Json),
+            ("protobuf", Format::Protobuf),
+            ("traffic-stream", Format::Json),
+        ] {
+            let stream = Stream::of_pairs(&kafka(format), &Credentials::default());
+            assert_eq!(stream.format, of_pairs, "{format}");
+            assert!(stream.names_exchanges());
+        }
     }
 }

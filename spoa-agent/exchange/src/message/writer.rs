@@ -89,6 +89,11 @@ impl Writer {
         }
     }
 
+    /// From now on no message is larger. What was written before stays as it is, and connections go on.
+    pub const fn limit(&mut self, max_bytes: usize) {
+        self.options.max_bytes = max_bytes;
+    }
+
     /// Appends the messages of a held write that is told ahead of its exchange.
     pub fn request(
         &mut self,
