@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -311,26 +311,20 @@ impl Look {
 
     fn reach(&mut self, target: &Target, config: &Config) {
         const URL: &str = "shadow.url";
-        let addresses = match (target.host().as_str(), target.port()).to_socket_addrs() {
-            Ok(addresses) => addresses.collect::<Vec<_>>(),
-            Err(error) => {
-                return self.error(URL, format!("{} does not resolve: {error}", target.host()));
-            }
-        };
-        let mut says = format!("{} has no address", target.host());
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, config.shadow.connect_timeout) {
-                Ok(_connection) => {
-                    return self.ok(URL, format!("{target} is reached at {address}"));
-                }
-                Err(error) => says = format!("{address} is not reached: {error}"),
+        let host = target.host();
+        match reached(
+            &host,
+            (host.as_str(), target.port()),
+            config.shadow.connect_timeout,
+        ) {
+            Ok(address) => self.ok(URL, format!("{target} is reached at {address}")),
+            Err(Unreached::Unresolved(says)) => self.error(URL, says),
+            // The agent runs without it: the journal keeps what the shadow has missed.
+            Err(Unreached::Silent(says)) => {
+                let says = format!("{says}; the journal will keep what the shadow misses");
+                self.warn(URL, says);
             }
         }
-        // The agent runs without it: the journal keeps what the shadow has missed.
-        self.warn(
-            URL,
-            format!("{says}; the journal will keep what the shadow misses"),
-        );
     }
 
     fn credentials(&mut self, file: &CredentialsFile, target: &Target) {
@@ -394,9 +388,13 @@ impl Look {
         }
         for broker in &kafka.brokers {
             // The agent runs without it: the journal keeps what Kafka misses.
-            match reached(broker, BROKER_PATIENCE) {
-                Ok(says) => self.ok(BROKERS, says),
-                Err(says) => self.warn(BROKERS, says),
+            match reached(broker, broker.as_str(), BROKER_PATIENCE) {
+                Ok(address) => self.ok(BROKERS, format!("{broker} is reached at {address}")),
+                Err(Unreached::Unresolved(says)) => self.warn(BROKERS, says),
+                Err(Unreached::Silent(says)) => {
+                    let says = format!("{says}; the journal will keep what Kafka misses");
+                    self.warn(BROKERS, says);
+                }
             }
         }
         let secrets = [
@@ -477,18 +475,31 @@ const BROKER_PATIENCE: Duration = Duration::from_secs(3);
 /// How much longer HAProxy has to wait than the agent.
 const HAPROXY_MARGIN: Duration = Duration::from_secs(1);
 
-fn reached(address: &str, patience: Duration) -> Result<String, String> {
-    let addresses = address
+/// Why nobody was reached.
+enum Unreached {
+    /// The name is none.
+    Unresolved(String),
+    /// Nobody accepts a connection, for now.
+    Silent(String),
+}
+
+/// Connects to what the name stands for, and hangs up. Returns the address that accepted.
+fn reached(
+    name: &str,
+    at: impl ToSocketAddrs,
+    patience: Duration,
+) -> Result<SocketAddr, Unreached> {
+    let addresses = at
         .to_socket_addrs()
-        .map_err(|error| format!("{address} does not resolve: {error}"))?;
-    let mut says = format!("{address} has no address");
-    for found in addresses {
-        match TcpStream::connect_timeout(&found, patience) {
-            Ok(_connection) => return Ok(format!("{address} is reached at {found}")),
-            Err(error) => says = format!("{found} is not reached: {error}"),
+        .map_err(|error| Unreached::Unresolved(format!("{name} does not resolve: {error}")))?;
+    let mut says = format!("{name} has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, patience) {
+            Ok(_connection) => return Ok(address),
+            Err(error) => says = format!("{address} is not reached: {error}"),
         }
     }
-    Err(format!("{says}; the journal will keep what Kafka misses"))
+    Err(Unreached::Silent(says))
 }
 
 /// Whether a file can be made in the directory, or in the nearest one above it that is there.
