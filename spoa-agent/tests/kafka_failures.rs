@@ -11,7 +11,8 @@
 
 mod support;
 
-use std::net::TcpStream;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use haproxy_config::{Hold, Options};
@@ -261,15 +262,23 @@ fn logging_any() {
     }
 }
 
+/// Asks for more metrics than the buffers between the two can hold.
+fn asks_and_does_not_read(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let asked = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2000);
+    // As much as is taken; the rest would wait for us to read.
+    drop(stream.write(asked.as_bytes()));
+    stream
+}
+
 #[test]
 fn telemetry_any() {
     for binary in binaries() {
         let stage = Stage::start(&binary, Hold::Closed, FOR_EVER);
-        // Whoever asks for metrics and does not read the answer holds up nobody.
+        // Whoever asks for metrics and does not read the answers holds up nobody.
         let address = stage.agent.admin_address();
-        let idle: Vec<TcpStream> = (0..64)
-            .map(|_| TcpStream::connect(address).unwrap())
-            .collect();
+        let idle: Vec<TcpStream> = (0..64).map(|_| asks_and_does_not_read(address)).collect();
         for number in 0..20 {
             assert_eq!(stage.ask("PUT", &format!("/i/_doc/{number}")).0, 200);
         }
