@@ -5,20 +5,30 @@ import java.net.BindException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
+import java.net.URI;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Instant;
+import java.time.ZoneOffset;
+import java.time.format.DateTimeFormatter;
 import java.util.ArrayList;
+import java.util.Base64;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import javax.security.auth.callback.Callback;
+import javax.security.auth.callback.UnsupportedCallbackException;
+import javax.security.auth.login.AppConfigurationEntry;
 import kafka.server.KafkaConfig;
 import kafka.server.KafkaRaftServer;
 import org.apache.kafka.clients.admin.Admin;
@@ -29,6 +39,10 @@ import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
+import org.apache.kafka.common.security.auth.AuthenticateCallbackHandler;
+import org.apache.kafka.common.security.oauthbearer.OAuthBearerToken;
+import org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallback;
+import org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.metadata.storage.Formatter;
 
@@ -193,7 +207,10 @@ public final class Main {
         for (Listener listener : listeners) {
             String prefix = "listener.name." + listener.name().toLowerCase(Locale.ROOT) + ".";
             if (listener.has("SASL")) {
-                found.put(prefix + "sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512");
+                found.put(prefix + "sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER");
+                found.put(prefix + "oauthbearer.sasl.server.callback.handler.class", Tokens.class.getName());
+                found.put(prefix + "oauthbearer.sasl.jaas.config",
+                        "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;");
                 found.put(prefix + "plain.sasl.jaas.config",
                         "org.apache.kafka.common.security.plain.PlainLoginModule required" + plain + ";");
                 for (String scram : List.of("scram-sha-256", "scram-sha-512")) {
@@ -210,6 +227,65 @@ public final class Main {
             }
         }
         return found;
+    }
+
+    /**
+     * Lets in who has a token: an unsigned JWT, or a URL in the shape that Amazon MSK takes. It verifies no signature.
+     */
+    public static final class Tokens implements AuthenticateCallbackHandler {
+        private final AuthenticateCallbackHandler unsigned = new OAuthBearerUnsecuredValidatorCallbackHandler();
+
+        @Override
+        public void configure(Map<String, ?> settings, String mechanism, List<AppConfigurationEntry> entries) {
+            unsigned.configure(settings, mechanism, entries);
+        }
+
+        @Override
+        public void handle(Callback[] callbacks) throws IOException, UnsupportedCallbackException {
+            for (Callback callback : callbacks) {
+                OAuthBearerToken token = callback instanceof OAuthBearerValidatorCallback asked
+                        ? SignedUrl.read(asked.tokenValue()) : null;
+                if (token != null) {
+                    ((OAuthBearerValidatorCallback) callback).token(token);
+                } else {
+                    unsigned.handle(new Callback[] {callback});
+                }
+            }
+        }
+
+        @Override
+        public void close() {
+            unsigned.close();
+        }
+    }
+
+    /** What Amazon MSK takes: a signed URL, of which the access key is the name. */
+    private record SignedUrl(String value, String principalName, Long startTimeMs, long lifetimeMs)
+            implements OAuthBearerToken {
+        @Override
+        public Set<String> scope() {
+            return Set.of();
+        }
+
+        /** Nothing when it is none, or not good any more. */
+        static SignedUrl read(String value) {
+            Map<String, String> fields = new LinkedHashMap<>();
+            try {
+                URI url = URI.create(new String(Base64.getUrlDecoder().decode(value), StandardCharsets.UTF_8));
+                for (String field : url.getQuery().split("&")) {
+                    String[] parts = field.split("=", 2);
+                    fields.put(parts[0], parts[1]);
+                }
+                DateTimeFormatter times = DateTimeFormatter.ofPattern("yyyyMMdd'T'HHmmss'Z'").withZone(ZoneOffset.UTC);
+                long start = Instant.from(times.parse(fields.get("X-Amz-Date"))).toEpochMilli();
+                long end = start + 1000 * Long.parseLong(fields.get("X-Amz-Expires"));
+                boolean isOne = url.getHost().startsWith("kafka.") && fields.containsKey("X-Amz-Signature")
+                        && "kafka-cluster:Connect".equals(fields.get("Action")) && System.currentTimeMillis() < end;
+                return isOne ? new SignedUrl(value, fields.get("X-Amz-Credential").split("/")[0], start, end) : null;
+            } catch (RuntimeException another) {
+                return null;
+            }
+        }
     }
 
     private static void format(Path home, List<User> users) throws Exception {

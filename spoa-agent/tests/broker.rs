@@ -17,18 +17,23 @@ use std::fs;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use exchange::message::Told;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use spop_codec::Value;
 
 use support::agent::Setup;
 use support::broker::{self, Broker, Protocol};
 use support::fake_haproxy::{FakeHaproxy, Message, ack, notify, request, response};
 use support::mock_kafka::{PARTITIONS, exchanges, stored, told};
-use support::{Agent, assert_ledger_balances};
+use support::origin::{self, Reply};
+use support::{Agent, Origin, PATIENCE, assert_ledger_balances, wait_until};
 
 /// One broker for all tests, lent to one at a time, with a listener for the test, and one with TLS and a login for the agent. `None`, said
 /// aloud, where none is installed.
@@ -123,6 +128,7 @@ fn everything_arrives_through_tls_and_a_login_in_a_topic_that_the_agent_makes() 
     capture(&agent, 300..301, |message| message.body(&body));
     assert_eq!(assert_all_delivered(&agent, &broker, TOPIC, 301), 0);
     assert!(!agent.log().contains("secret"));
+    assert_eq!(partitions(&broker, TOPIC), Some(PARTITIONS));
     // The large one came in parts, and reads back whole.
     let parts = stored(&inside(&broker), TOPIC);
     let parts = parts.iter().filter(|part| part.headers["id"] == id(300));
@@ -143,20 +149,184 @@ fn everything_arrives_through_tls_and_a_login_in_a_topic_that_the_agent_makes() 
 fn what_a_topic_finds_too_large_arrives_in_smaller_parts() {
     const TOPIC: &str = "small";
     let Some(broker) = lend() else { return };
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", inside(&broker));
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    let small = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1))
-        .set("max.message.bytes", "40000");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let made = runtime.block_on(admin.create_topics([&small], &AdminOptions::new()));
-    assert!(made.unwrap().iter().all(Result::is_ok));
+    make(&broker, TOPIC, &[("max.message.bytes", "40000")]);
     let agent = secure(&broker, TOPIC).start();
     let body = noise(100_000);
     capture(&agent, 0..20, |message| message.body(&body));
     assert_eq!(assert_all_delivered(&agent, &broker, TOPIC, 20), 0);
+    // The topic's settings told it; nothing was sent in vain.
+    assert_eq!(agent.log_lines("\"now\":40000"), 1, "{}", agent.log());
+    assert_eq!(agent.metric("spoa_agent_kafka_failed_total"), 0.0);
+}
+
+#[test]
+fn what_a_topic_never_takes_is_lost_alone_counted_and_logged() {
+    const TOPIC: &str = "punctual";
+    const LATE: u64 = 7;
+    let Some(broker) = lend() else { return };
+    make(
+        &broker,
+        TOPIC,
+        &[("message.timestamp.after.max.ms", "3600000")],
+    );
+    let agent = secure(&broker, TOPIC).start();
+    let in_the_future = |message: Message| message.with("ts", Value::Int64(4_102_444_800_000_000));
+    capture(&agent, 0..LATE, |message| message);
+    capture(&agent, LATE..LATE + 1, in_the_future);
+    capture(&agent, LATE + 1..100, |message| message);
+    agent.wait_until_followers_caught_up();
+    assert_ledger_balances(&agent);
+    let account = agent.ledger()["followers"]["kafka"]["exchanges"].clone();
+    assert_eq!(account["delivered"], 99, "{account}");
+    assert_eq!(account["dropped"]["invalid"], 1, "{account}");
+    let found = exchanges(&inside(&broker), TOPIC);
+    assert!(found.len() == 99 && !found.contains_key(&id(LATE)));
+    let log = agent.log();
+    let lost = log.lines().find(|line| line.contains("lost: the brokers"));
+    assert!(lost.unwrap().contains(&id(LATE)), "{log}");
+}
+
+#[test]
+fn a_topic_that_the_brokers_refuse_to_make_is_told_and_waited_for() {
+    const TOPIC: &str = "copied";
+    let Some(broker) = lend() else { return };
+    let agent = secure(&broker, TOPIC).set("kafka.replication", 3).start();
+    capture(&agent, 0..10, |message| message);
+    wait_for_trouble(&agent, "replication");
+    make(&broker, TOPIC, &[]);
+    assert_eq!(assert_all_delivered(&agent, &broker, TOPIC, 10), 0);
+}
+
+#[test]
+fn what_the_agent_has_no_right_to_is_told_and_waited_for() {
+    if !broker::is_installed() {
+        return;
+    }
+    let rights = ["DESCRIBE", "DESCRIBE_CONFIGS", "WRITE"];
+    let rights = rights.map(|right| format!("agent:{right}:foreign"));
+    let broker = broker::Setup::new()
+        .listener("INSIDE", Protocol::Plaintext)
+        .listener("SECURE", Protocol::SaslTls)
+        .user("agent", "secret")
+        .set("allow", rights.join(","))
+        .start();
+    let blind = secure(&broker, "secret-topic").start();
+    wait_for_trouble(&blind, "do not let the agent see the topic secret-topic (");
+    let agent = secure(&broker, "foreign").start();
+    capture(&agent, 0..50, |message| message);
+    wait_for_trouble(&agent, "do not let the agent make the topic foreign (");
+    make(&broker, "foreign", &[]);
+    assert_eq!(assert_all_delivered(&agent, &broker, "foreign", 50), 0);
+}
+
+#[test]
+fn a_token_of_an_openid_provider_logs_in_and_may_make_the_topic() {
+    const TOPIC: &str = "with-a-token";
+    let Some(broker) = lend() else { return };
+    let provider = Origin::start(|_asked| {
+        let token =
+            serde_json::json!({"access_token": unsigned_token("agent"), "expires_in": 3600});
+        let fields = [("content-type", "application/json")];
+        Reply::Bytes(origin::answer(200, &fields, token.to_string().as_bytes()))
+    });
+    let agent = secure(&broker, TOPIC)
+        .without("kafka.username")
+        .without("kafka.password_file")
+        .set("kafka.sasl", "oauthbearer")
+        .set("kafka.oauth_token_url", format!("{}/token", provider.url()))
+        .set("kafka.oauth_client_id", "agent")
+        .set(
+            "kafka.oauth_client_secret_file",
+            broker.certificate("password").to_str().unwrap(),
+        )
+        .start();
+    capture(&agent, 0..50, |message| message);
+    assert_eq!(assert_all_delivered(&agent, &broker, TOPIC, 50), 0);
+    assert_eq!(partitions(&broker, TOPIC), Some(PARTITIONS));
+}
+
+#[test]
+fn a_token_of_aws_logs_in_to_send_and_to_look_for_what_was_sent() {
+    const TOPIC: &str = "with-aws";
+    let Some(broker) = lend() else { return };
+    let mut agent = secure(&broker, TOPIC)
+        .without("kafka.username")
+        .without("kafka.password_file")
+        .set("kafka.sasl", "aws-msk-iam")
+        .set("kafka.aws_region", "eu-central-1")
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env(
+            "AWS_SECRET_ACCESS_KEY",
+            "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        )
+        .start();
+    capture(&agent, 0..50, |message| message);
+    wait_for_trouble(
+        &agent,
+        "with kafka.sasl = aws-msk-iam the agent cannot make it",
+    );
+    make(&broker, TOPIC, &[]);
+    assert_eq!(assert_all_delivered(&agent, &broker, TOPIC, 50), 0);
+    agent.kill();
+    agent.start_again();
+    capture(&agent, 50..100, |message| message);
+    assert_eq!(assert_all_delivered(&agent, &broker, TOPIC, 100), 0);
+    assert_eq!(agent.log_lines("cannot read the end of the topic"), 0);
+}
+
+/// A JWT that nobody signed, good for an hour.
+fn unsigned_token(name: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = now.as_secs();
+    let claims = serde_json::json!({"sub": name, "iat": now, "exp": now + 3600});
+    let encoded = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    format!(
+        "{}.{}.",
+        encoded("{\"alg\":\"none\"}"),
+        encoded(&claims.to_string())
+    )
+}
+
+fn wait_for_trouble(agent: &Agent, part: &str) {
+    wait_until("the trouble is told", || {
+        let kafka = agent.ledger()["kafka"]["kafka"].clone();
+        let trouble = kafka["trouble"].as_str().unwrap_or_default();
+        match trouble.contains(part) {
+            true => Ok(()),
+            false => Err(trouble.to_owned()),
+        }
+    });
+}
+
+/// Makes a topic, as somebody who may.
+fn make(broker: &Broker, topic: &str, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = nobody(broker).create().unwrap();
+    let topic = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
+    let topic = settings
+        .iter()
+        .fold(topic, |topic, (name, value)| topic.set(name, value));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let made = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new()));
+    assert!(made.unwrap().iter().all(Result::is_ok));
+}
+
+/// How many partitions a topic has, if it is there.
+fn partitions(broker: &Broker, topic: &str) -> Option<i32> {
+    let consumer: BaseConsumer = nobody(broker).create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let found = metadata
+        .topics()
+        .iter()
+        .find(|found| found.name() == topic)?;
+    i32::try_from(found.partitions().len()).ok()
+}
+
+fn nobody(broker: &Broker) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", inside(broker));
+    config
 }
 
 #[test]

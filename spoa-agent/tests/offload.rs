@@ -494,35 +494,136 @@ fn what_is_not_held_does_not_wait_for_kafka() {
     haproxy.expects(ack(1, 1).durable());
 }
 
-#[test]
-fn pairs_go_to_a_topic_of_their_own() {
-    const PAIRS: &str = "captured-pairs";
-    let kafka = MockKafka::start();
-    kafka.make(PAIRS);
-    let shadow = Origin::start(|_request| origin::ok());
-    let agent = setup(&kafka)
-        .shadow(&shadow.url())
-        .set("shadow.pairs", "journal")
-        .set("kafka.pairs_topic", PAIRS)
-        .start();
-    capture(&agent, 0..30);
-    for follower in ["kafka", "kafka_pairs"] {
-        wait_until("all are delivered", || {
-            let account = agent.ledger()["followers"][follower]["exchanges"].clone();
-            match account["delivered"] == 30 {
-                true => Ok(()),
-                false => Err(format!("{follower}: {account}")),
-            }
-        });
-    }
-    assert_ledger_balances(&agent);
-    let told = kafka.told(PAIRS);
-    let is_pair = |told: &Told| match told {
-        Told::Pair { pair, .. } => pair.shadow.is_some(),
-        _ => false,
+/// What the lines of a file, or the values of messages, say where their pairs stand.
+fn positions<'a>(lines: impl Iterator<Item = &'a [u8]>) -> BTreeSet<u64> {
+    let position = |line| {
+        let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+        line["event"]["position"].as_u64().unwrap()
     };
-    assert!(told.len() == 30 && told.iter().all(is_pair), "{told:?}");
-    assert_eq!(kafka.exchanges().len(), 30);
+    lines.map(position).collect()
+}
+
+#[test]
+fn pairs_go_to_a_topic_of_their_own_and_are_named_as_in_the_pair_log() {
+    const PAIRS: &str = "captured-pairs";
+    for format in ["json", "protobuf", "traffic-stream"] {
+        let kafka = MockKafka::start();
+        kafka.make(PAIRS);
+        let shadow = Origin::start(|_request| origin::ok());
+        let folder = tempfile::tempdir().unwrap();
+        let pair_log = folder.path().join("pairs.log");
+        let agent = setup(&kafka)
+            .shadow(&shadow.url())
+            .set("shadow.pairs", "journal")
+            .set("pair_log.path", pair_log.to_str().unwrap())
+            .set("kafka.pairs_topic", PAIRS)
+            .set("kafka.format", format)
+            .start();
+        capture(&agent, 0..30);
+        for follower in ["kafka", "kafka_pairs", "pair_log"] {
+            wait_until("all are delivered", || {
+                let account = agent.ledger()["followers"][follower]["exchanges"].clone();
+                match account["delivered"] == 30 && account["in_flight"] == 0 {
+                    true => Ok(()),
+                    false => Err(format!("{format}: {follower}: {account}")),
+                }
+            });
+        }
+        assert_ledger_balances(&agent);
+        let told = kafka.told(PAIRS);
+        let is_pair = |told: &Told| match told {
+            Told::Pair { pair, .. } => pair.shadow.is_some(),
+            _ => false,
+        };
+        assert!(told.len() == 30 && told.iter().all(is_pair), "{told:?}");
+        let stand: BTreeSet<u64> = told
+            .iter()
+            .map(|told| told.source().complete.unwrap())
+            .collect();
+        let log = std::fs::read(&pair_log).unwrap();
+        let logged = positions(log.split(|byte| *byte == b'\n').filter(|it| !it.is_empty()));
+        assert_eq!(stand, logged, "{format}");
+        if format != "protobuf" {
+            let stored = kafka.stored(PAIRS);
+            let said = positions(stored.iter().map(|stored| stored.value.as_slice()));
+            assert_eq!(said, logged, "{format}");
+        }
+        assert_eq!(logged.len(), 30);
+        let exchanges = kafka.told(TOPIC);
+        let exchanges = exchanges
+            .iter()
+            .filter(|told| matches!(told, Told::Exchange { .. }));
+        assert_eq!(exchanges.count(), 30, "{format}");
+    }
+}
+
+#[test]
+fn what_a_traffic_stream_cannot_say_is_counted_and_passed() {
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka)
+        .set("kafka.format", "traffic-stream")
+        .set("pairing.deadline", "1s")
+        .start();
+    let mut haproxy = FakeHaproxy::connected(&agent);
+    haproxy.sends(&notify(1, 1, &[response("alone")]));
+    haproxy.expects(ack(1, 1));
+    capture(&agent, 0..10);
+    wait_until("the answer alone is passed over", || {
+        let exchanges = account(&agent)["exchanges"].clone();
+        match exchanges["filtered"]["no_request"] == 1 && exchanges["in_flight"] == 0 {
+            true => Ok(()),
+            false => Err(exchanges.to_string()),
+        }
+    });
+    agent.wait_until_followers_caught_up();
+    assert_ledger_balances(&agent);
+    let account = account(&agent);
+    assert_eq!(account["exchanges"]["delivered"], 10, "{account:#}");
+    assert_eq!(account["records"]["not_done"], 0, "{account:#}");
+}
+
+#[test]
+fn what_is_refused_again_and_again_is_lost_counted_and_logged_and_the_others_go_on() {
+    use RDKafkaRespErr as Error;
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka).start();
+    capture(&agent, 0..1);
+    agent.wait_until_followers_caught_up();
+    // Once in its batch, and five times alone.
+    kafka.cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[Error::RD_KAFKA_RESP_ERR_INVALID_RECORD; 6],
+    );
+    capture(&agent, 1..2);
+    agent.wait_until_followers_caught_up();
+    capture(&agent, 2..100);
+    agent.wait_until_followers_caught_up();
+    assert_ledger_balances(&agent);
+    let exchanges = account(&agent)["exchanges"].clone();
+    assert_eq!(exchanges["delivered"], 99, "{exchanges}");
+    assert_eq!(exchanges["dropped"]["invalid"], 1, "{exchanges}");
+    let log = agent.log();
+    let lost = log.lines().find(|line| line.contains("lost: the brokers"));
+    assert!(lost.unwrap().contains(&id(1)), "{log}");
+    assert!(!kafka.exchanges().contains_key(&id(1)));
+}
+
+#[test]
+fn a_login_without_aws_credentials_says_so() {
+    let kafka = MockKafka::start();
+    let agent = setup(&kafka)
+        .set("kafka.security", "sasl-tls")
+        .set("kafka.sasl", "aws-msk-iam")
+        .set("kafka.aws_region", "eu-central-1")
+        .env("HOME", "/nonexistent")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .start();
+    wait_until("what is missing is told", || {
+        match trouble(&agent).contains("cannot log in to kafka: there are no AWS credentials") {
+            true => Ok(()),
+            false => Err(trouble(&agent)),
+        }
+    });
 }
 
 #[test]

@@ -20,12 +20,13 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::aws::{self, Tokens};
@@ -39,6 +40,8 @@ const CLIENT_ID: &str = "spoa-agent";
 const PARTITIONER: &str = "murmur2_random";
 /// We know that this property is "experimental": it has been the same since 2018, and is tested here.
 const EXPECTED_WARNING: &str = "property enable.gapless.guarantee is experimental";
+/// The wish for a token is there from the beginning on; this is only how long to look for it.
+const FIRST_POLL: Duration = Duration::from_millis(20);
 /// A secret is one line; in bytes.
 const SECRET_LIMIT: u64 = 64 << 10;
 
@@ -47,6 +50,7 @@ const SECRET_LIMIT: u64 = 64 << 10;
 pub struct Client {
     config: ClientConfig,
     producer: Vec<(&'static str, String)>,
+    makes_tokens: bool,
     context: Context,
 }
 
@@ -89,6 +93,7 @@ impl Client {
         Ok(Self {
             config,
             producer: producer_properties(kafka),
+            makes_tokens: kafka.sasl == Sasl::AwsMskIam,
             context: Context::new(tokens(kafka)?),
         })
     }
@@ -109,6 +114,21 @@ impl Client {
             }
         }
         config
+    }
+
+    /// Whether it logs in with tokens that are made here. librdkafka asks those for them who poll it: producers and
+    /// consumers do, an `AdminClient` does not and never gets in.
+    #[must_use]
+    pub const fn has_tokens(&self) -> bool {
+        self.makes_tokens
+    }
+
+    /// Lets a consumer that was just created log in, so that its questions are answered before anybody reads from it.
+    pub fn let_in<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>) {
+        if self.has_tokens() {
+            // Nothing is assigned to it, so this is never a message.
+            drop(consumer.poll(FIRST_POLL));
+        }
     }
 
     /// What a client of this configuration has to be created with.
@@ -277,6 +297,8 @@ pub struct Context {
 struct Shared {
     tokens: Option<Tokens>,
     trouble: Mutex<Option<String>>,
+    /// Why there was no token, when it was asked for last.
+    no_token: Mutex<Option<String>>,
     /// What was said of one broker.
     last: Mutex<String>,
     lines: Throttle,
@@ -313,6 +335,11 @@ impl Context {
         if trouble.take().is_some() {
             tracing::info!("kafka is reached again");
         }
+    }
+
+    /// Why nobody can log in: no token could be made.
+    pub(super) fn no_token(&self) -> Option<String> {
+        self.shared.no_token.lock().clone()
     }
 
     /// Something is wrong until [`Context::recovered`].
@@ -383,7 +410,9 @@ impl Context {
     fn token(&self) -> Result<OAuthToken, String> {
         let tokens = self.shared.tokens.as_ref();
         let tokens = tokens.ok_or_else(|| "this login has no tokens of ours".to_owned())?;
-        tokens.token().map_err(|error| {
+        let token = tokens.token();
+        *self.shared.no_token.lock() = token.as_ref().err().map(ToString::to_string);
+        token.map_err(|error| {
             let said = error.to_string();
             self.remember(said.clone());
             tracing::error!("kafka: {said}");

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
-use exchange::message::{self, Carried, Message};
+use exchange::message::{self, Carried, Message, header};
 
 /// What a message costs beside its bytes.
 const MESSAGE_COST: usize = 256;
@@ -37,6 +37,16 @@ pub struct Load {
     pub carried: Carried,
 }
 
+impl Load {
+    /// The exchange's id, where it has one.
+    #[must_use]
+    pub fn id(&self) -> Option<Bytes> {
+        let headers = &self.messages.first()?.headers;
+        let (_, id) = headers.iter().find(|(name, _)| *name == header::ID)?;
+        Some(id.clone())
+    }
+}
+
 /// A load that is on its way.
 #[derive(Debug)]
 pub struct Ticket {
@@ -47,6 +57,8 @@ pub struct Ticket {
     bytes: usize,
     /// Messages that are not acknowledged; 0 when it is done.
     left: usize,
+    /// How often the brokers refused it.
+    refusals: u32,
 }
 
 /// A load that is not on its way any more.
@@ -97,6 +109,7 @@ impl Flight {
             sent: Instant::now(),
             bytes,
             left,
+            refusals: 0,
         });
         number
     }
@@ -123,6 +136,15 @@ impl Flight {
         let left = std::mem::take(&mut ticket.left);
         self.messages -= left;
         self.settle(number)
+    }
+
+    /// The brokers refused one of its messages. Returns how often they have.
+    pub fn refused(&mut self, number: u64) -> u32 {
+        let Some(ticket) = self.ticket_mut(number) else {
+            return 0;
+        };
+        ticket.refusals = ticket.refusals.saturating_add(1);
+        ticket.refusals
     }
 
     /// Everything is to be sent again: all parts of what is not done. Returns the numbers in order.

@@ -53,6 +53,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 /// No message is made smaller than this because a broker refuses its size.
 const LEAST_MESSAGE: usize = 16 << 10;
+/// How often a message is sent that the brokers refuse for what it is, alone in its batch. Each time the wait before it is longer.
+const REFUSALS: u32 = 5;
 /// Of the time that the shutdown leaves, what is kept for saving the cursor.
 const SAVING: Duration = Duration::from_millis(200);
 
@@ -78,6 +80,9 @@ pub struct Offload {
     mark: Mark,
     /// What the topic has already, though the cursor does not know it. `None` until somebody has looked.
     known: Option<HashSet<u64>>,
+    /// Somebody's message was refused for what it is: each is sent in a batch of its own until none is left, so that
+    /// the right one is blamed.
+    is_searching: bool,
     metrics: OffloadMetrics,
     standing: Arc<Standing>,
     /// Where held writes wait for their messages, when they do.
@@ -93,6 +98,8 @@ enum End {
     Over,
     /// Everything that is not acknowledged has to be sent again, by another producer.
     Renew,
+    /// Everything is acknowledged, and another producer may fill its batches again.
+    Found,
 }
 
 impl Offload {
@@ -117,6 +124,7 @@ impl Offload {
             flight: Flight::default(),
             mark,
             known: None,
+            is_searching: false,
             metrics,
             standing,
             holds: None,
@@ -160,6 +168,7 @@ impl Offload {
             }
             match end {
                 End::Over => break,
+                End::Found => self.is_searching = false,
                 End::Renew => {
                     self.metrics.renewals.inc();
                     if !self.pause(runtime) {
@@ -185,8 +194,12 @@ impl Offload {
                 }
                 Err(error) => {
                     let fault = match &error {
-                        TopicError::Missing { .. } => KafkaFault::Topic,
-                        TopicError::Forbidden { .. } => KafkaFault::Refused,
+                        TopicError::Missing { .. } | TopicError::NotMade { .. } => {
+                            KafkaFault::Topic
+                        }
+                        TopicError::Forbidden { .. } | TopicError::Login { .. } => {
+                            KafkaFault::Refused
+                        }
                         TopicError::Unreachable { .. } => KafkaFault::Unreachable,
                         TopicError::Other { .. } => KafkaFault::Other,
                     };
@@ -234,7 +247,7 @@ impl Offload {
             .unwrap_or(DEFAULT_BATCH)
             .min(self.bounds.message_bytes);
         config.set("batch.size", batch.to_string());
-        if self.bounds.message_bytes <= LEAST_MESSAGE {
+        if self.bounds.message_bytes <= LEAST_MESSAGE || self.is_searching {
             config.set("batch.num.messages", "1");
         }
         Producer::new(&config, self.client.context(), &self.topic.name)
@@ -260,6 +273,9 @@ impl Offload {
             if more {
                 continue;
             }
+            if self.is_searching && self.flight.is_empty() {
+                return End::Found;
+            }
             if self.is_over() {
                 return End::Over;
             }
@@ -270,7 +286,7 @@ impl Offload {
     /// Reads and sends as long as there is room. Returns whether there may be more.
     fn round(&mut self, producer: &Producer, runtime: &Handle) -> Result<bool, End> {
         for _ in 0..ROUND {
-            if self.flight.bytes() >= self.bounds.in_flight_bytes {
+            if self.is_full() {
                 return Ok(false);
             }
             let Some(entry) = self.follower.read() else {
@@ -281,19 +297,29 @@ impl Offload {
                 self.follower.done(position, Fate::Delivered);
                 continue;
             }
+            let has_request = has_request(&entry);
             let Some(load) = self.stream.load(entry, place) else {
                 continue;
             };
             self.count(load.carried);
             if load.messages.is_empty() {
                 // The format has no way to say it.
-                self.finish(load.subject, Fate::Filtered(FilterReason::Other));
+                let reason = match has_request {
+                    true => FilterReason::Other,
+                    false => FilterReason::NoRequest,
+                };
+                self.finish(load.subject, Fate::Filtered(reason));
                 continue;
             }
             let number = self.flight.add(load);
             self.send(producer, number, runtime)?;
         }
         Ok(true)
+    }
+
+    /// Whether nothing more may be read for now.
+    const fn is_full(&self) -> bool {
+        self.is_searching || self.flight.bytes() >= self.bounds.in_flight_bytes
     }
 
     fn count(&self, carried: Carried) {
@@ -435,9 +461,38 @@ impl Offload {
     fn fail(&mut self, failure: &Failure, number: Option<u64>) {
         let fault = failure.fault();
         self.complain(fault, &failure.to_string());
-        if fault == KafkaFault::Size {
-            self.refused_size(number);
+        match fault {
+            KafkaFault::Size => self.refused_size(number),
+            KafkaFault::Invalid => self.refused_for_ever(failure, number),
+            _other => {}
         }
+    }
+
+    /// The brokers are there and refuse a message for what it is: no time makes it another one. It is given up after some
+    /// attempts, so that the others go on.
+    fn refused_for_ever(&mut self, failure: &Failure, number: Option<u64>) {
+        if !std::mem::replace(&mut self.is_searching, true) {
+            // In a batch of many nobody knows which.
+            return;
+        }
+        let Some(number) = number else {
+            return;
+        };
+        if self.flight.refused(number) < REFUSALS {
+            return;
+        }
+        let id = self.flight.ticket(number).and_then(|it| it.load.id());
+        let id = id.map(|id| String::from_utf8_lossy(&id).into_owned());
+        let Some(dropped) = self.flight.give_up(number) else {
+            return;
+        };
+        tracing::error!(
+            topic = self.topic.name,
+            id,
+            subject = ?dropped.subject,
+            "lost: the brokers refused its message {REFUSALS} times: {failure}"
+        );
+        self.finish(dropped.subject, Fate::Dropped(DropReason::Invalid));
     }
 
     /// A broker takes less than the configuration says: everything goes again in smaller pieces. What is refused in
@@ -513,7 +568,7 @@ impl Offload {
 
     fn wait(&self, producer: &Producer, runtime: &Handle) {
         let reported = producer.reported();
-        if self.flight.bytes() < self.bounds.in_flight_bytes {
+        if !self.is_full() {
             self.follower.wait_or(runtime, IDLE, PAUSE, reported);
         } else {
             // More to read is of no interest now.
@@ -536,11 +591,24 @@ impl Offload {
 /// librdkafka's own `batch.size`.
 const DEFAULT_BATCH: usize = 1_000_000;
 
+/// What only has a response has no place in a stream of requests.
+const fn has_request(entry: &Entry) -> bool {
+    match entry {
+        Entry::Exchange(exchange) => exchange.request.is_some(),
+        _other => true,
+    }
+}
+
 impl Failure {
     fn fault(&self) -> KafkaFault {
         use RDKafkaErrorCode as Code;
         match self.code {
             Code::MessageSizeTooLarge | Code::InvalidMessageSize => KafkaFault::Size,
+            // Not among them is what concerns all messages, such as rights: an operator can mend that.
+            Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::UnsupportedForMessageFormat
+            | Code::PolicyViolation => KafkaFault::Invalid,
             Code::UnknownTopic
             | Code::UnknownTopicOrPartition
             | Code::UnknownPartition

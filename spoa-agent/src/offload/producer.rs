@@ -63,6 +63,8 @@ impl Failure {
                 | RDKafkaErrorCode::PurgeInflight
                 | RDKafkaErrorCode::Fatal
                 | RDKafkaErrorCode::GaplessGuarantee
+                // Another message of its batch is at fault.
+                | RDKafkaErrorCode::InvalidDifferentRecord
         )
     }
 }

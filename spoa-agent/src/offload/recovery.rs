@@ -83,6 +83,7 @@ impl Mark {
             .set("allow.auto.create.topics", "false")
             .set("auto.offset.reset", "earliest");
         let consumer: BaseConsumer<Context> = config.create_with_context(client.context())?;
+        client.let_in(&consumer);
         let ends = ends(&consumer, &self.topic)?;
         let mut found = Found::default();
         let mut open = self.begin(&consumer, &ends)?;

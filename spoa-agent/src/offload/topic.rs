@@ -1,10 +1,15 @@
 //! The topic: whether it is there, making it, and how large its messages may be.
+//!
+//! A consumer asks whether it is there. Making it and reading its settings takes librdkafka's `AdminClient`, which cannot
+//! log in with tokens that are made here ([`Client::has_tokens`]): then the brokers are asked to make it as they make any
+//! topic (`auto.create.topics.enable`), and its settings are not known.
 
 use std::time::Duration;
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication,
 };
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
@@ -49,6 +54,20 @@ pub enum TopicError {
         /// Its name.
         name: String,
     },
+    /// It is not there, and this login cannot make it as it was meant.
+    #[error(
+        "the topic {name} is not there, and with kafka.sasl = aws-msk-iam the agent cannot make it; make it yourself, or set auto.create.topics.enable of the brokers and leave out kafka.partitions and kafka.replication"
+    )]
+    NotMade {
+        /// Its name.
+        name: String,
+    },
+    /// The agent cannot log in.
+    #[error("cannot log in to kafka: {why}")]
+    Login {
+        /// What is missing.
+        why: String,
+    },
     /// The brokers do not let the agent see it or make it.
     #[error("the brokers do not let the agent {what} the topic {name} ({why}); {way_out}")]
     Forbidden {
@@ -83,27 +102,38 @@ impl Topic {
     /// # Errors
     /// When it cannot be written to yet.
     pub async fn find(&self, client: &Client) -> Result<Found, TopicError> {
-        let mut config = client.config();
-        // A question must not make the topic, with the brokers' defaults instead of ours.
-        config.set("allow.auto.create.topics", "false");
-        let admin: AdminClient<Context> = config
-            .create_with_context(client.context())
-            .map_err(|error| self.other(error.to_string()))?;
-        let partitions = match self.partitions_of(&admin)? {
+        let asker = self.asker(client)?;
+        let partitions = match self.partitions_of(&asker)? {
             Some(partitions) => partitions,
             None if !self.create => return Err(self.missing()),
-            None => self.make(&admin).await?,
+            None if client.has_tokens() => return Err(self.not_made()),
+            None => self.make(client, &asker).await?,
         };
         Ok(Found {
             partitions,
-            max_message_bytes: self.limit(&admin).await,
+            max_message_bytes: self.limit(client).await,
         })
     }
 
+    fn asker(&self, client: &Client) -> Result<BaseConsumer<Context>, TopicError> {
+        let mut config = client.config();
+        // Else a question must not make the topic, with the brokers' defaults instead of ours.
+        let may_make = self.create && client.has_tokens() && self.is_as_brokers_make_it();
+        config.set("allow.auto.create.topics", may_make.to_string());
+        let asker = config.create_with_context(client.context());
+        let asker = asker.map_err(|error| self.other(error.to_string()))?;
+        client.let_in(&asker);
+        let no_token = client.context().no_token();
+        no_token.map_or(Ok(asker), |why| Err(TopicError::Login { why }))
+    }
+
+    const fn is_as_brokers_make_it(&self) -> bool {
+        self.partitions.is_none() && self.replication.is_none()
+    }
+
     /// How many partitions the topic has, or `None` when it is not there.
-    fn partitions_of(&self, admin: &AdminClient<Context>) -> Result<Option<usize>, TopicError> {
-        let metadata = admin
-            .inner()
+    fn partitions_of(&self, asker: &BaseConsumer<Context>) -> Result<Option<usize>, TopicError> {
+        let metadata = asker
             .fetch_metadata(Some(&self.name), PATIENCE)
             .map_err(|error| self.failed(&error))?;
         let topic = metadata
@@ -124,7 +154,16 @@ impl Topic {
         }
     }
 
-    async fn make(&self, admin: &AdminClient<Context>) -> Result<usize, TopicError> {
+    fn admin(client: &Client) -> Result<AdminClient<Context>, KafkaError> {
+        client.config().create_with_context(client.context())
+    }
+
+    async fn make(
+        &self,
+        client: &Client,
+        asker: &BaseConsumer<Context>,
+    ) -> Result<usize, TopicError> {
+        let admin = Self::admin(client).map_err(|error| self.failed(&error))?;
         let replication = TopicReplication::Fixed(self.replication.unwrap_or(-1));
         let topic = NewTopic::new(&self.name, self.partitions.unwrap_or(-1), replication);
         let options = AdminOptions::new()
@@ -146,12 +185,16 @@ impl Topic {
             }
         }
         // It is known to all brokers a moment later.
-        self.partitions_of(admin)?
+        self.partitions_of(asker)?
             .ok_or_else(|| self.other("it was made a moment ago".to_owned()))
     }
 
     /// Its `max.message.bytes`. Not to know it is no misfortune: a broker says so when a message is too large.
-    async fn limit(&self, admin: &AdminClient<Context>) -> Option<usize> {
+    async fn limit(&self, client: &Client) -> Option<usize> {
+        if client.has_tokens() {
+            return None;
+        }
+        let admin = Self::admin(client).ok()?;
         let options = AdminOptions::new().request_timeout(Some(MOMENT));
         let topic = ResourceSpecifier::Topic(&self.name);
         let described = admin.describe_configs([&topic], &options).await.ok()?;
@@ -202,6 +245,12 @@ impl Topic {
 
     fn missing(&self) -> TopicError {
         TopicError::Missing {
+            name: self.name.clone(),
+        }
+    }
+
+    fn not_made(&self) -> TopicError {
+        TopicError::NotMade {
             name: self.name.clone(),
         }
     }

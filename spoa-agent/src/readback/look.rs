@@ -73,6 +73,7 @@ impl Look {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest");
         let consumer: Consumer = config.create_with_context(GroupContext::new(client.context()))?;
+        client.let_in(&consumer);
         let topic = place.topic.as_str();
         let mut list = TopicPartitionList::new();
         for partition in partitions(&consumer, topic)? {

@@ -319,6 +319,8 @@ labels! {
         Undecodable = "undecodable",
         /// A broker refuses its size, even in the smallest parts.
         TooLarge = "too_large",
+        /// The brokers refuse its message again and again, while they are there.
+        Invalid = "invalid",
         /// Any other.
         Other = "other",
     }
@@ -385,6 +387,8 @@ labels! {
         Topic = "topic",
         /// A message is larger than the topic takes.
         Size = "size",
+        /// The brokers refuse what a message is: by its time, or by a rule of theirs.
+        Invalid = "invalid",
         /// The producer lost its place in a partition and was replaced.
         Sequence = "sequence",
         /// The producer's queue was full for a moment.

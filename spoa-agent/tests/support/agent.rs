@@ -17,6 +17,7 @@ use super::{PATIENCE, own_host, wait_for, wait_until};
 pub(crate) struct Setup {
     folder: TempDir,
     keys: BTreeMap<String, toml::Value>,
+    environment: BTreeMap<String, String>,
 }
 
 /// A running agent. Killed when it is dropped.
@@ -34,6 +35,18 @@ impl Setup {
     /// Changes a key of the configuration.
     pub(crate) fn set(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
         self.keys.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Leaves a key out again.
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        self.keys.remove(key);
+        self
+    }
+
+    /// A variable of the agent's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -84,6 +97,7 @@ impl Agent {
         Setup {
             folder,
             keys: BTreeMap::new(),
+            environment: BTreeMap::new(),
         }
         .set("server.listen", listen)
         .set("admin.listen", format!("{}:0", own_host()))
@@ -345,6 +359,7 @@ fn launch(setup: &Setup, logged: u64) -> Child {
             command.env_remove(name);
         }
     }
+    command.envs(&setup.environment);
     command.args(["run", "--config"]).arg(&config);
     command
         .stdin(Stdio::null())
