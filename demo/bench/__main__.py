@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from stage.nginx import ANSWER_BYTES
 from stage.processes import Child, Interrupted, Processes, StageError, raise_on_signals
 
-from .variants import ANSWER_BYTES, Variant, start_all
+from .variants import Variant, start_all
 
 CATCH_UP_SECONDS = 120
 

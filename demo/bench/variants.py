@@ -6,33 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stage.nginx import start_nginx
 from stage.processes import Child, Processes, accepts, free_ports
 from stage.side import LocalSide
 
-ANSWER_BYTES = 1024
-
 # Of the agent's configuration.
 Sections = dict[str, dict[str, Any]]
-
-NGINX = """\
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    keepalive_requests 100000000;
-    client_max_body_size 0;
-    client_body_buffer_size 1m;
-    client_body_temp_path {folder};
-    default_type application/json;
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        location / {{ return 200 '"{answer}"'; }}
-    }}
-}}
-"""
 
 WITHOUT_SPOE = """\
 global
@@ -81,17 +60,6 @@ def start_all(processes: Processes, folder: Path, agent: Path, haproxy: str) -> 
         with_agent("capture", processes, folder, agent, haproxy, origin, {}),
         with_agent("everything", processes, folder, agent, haproxy, origin, everything),
     ]
-
-
-def start_nginx(processes: Processes, folder: Path, name: str) -> int:
-    (port,) = free_ports(1)
-    place = folder / name
-    place.mkdir()
-    file = place / "nginx.conf"
-    file.write_text(NGINX.format(folder=place, port=port, answer="x" * (ANSWER_BYTES - 2)))
-    processes.start(name, "nginx", "-p", place, "-e", "stderr", "-c", file)
-    processes.wait_until(lambda: accepts(port), f"nginx ({name}) listens on port {port}")
-    return port
 
 
 def without_spoe(processes: Processes, folder: Path, haproxy: str, origin: int) -> Variant:

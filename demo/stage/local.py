@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .clusters import BUILTIN, DEMO, Cluster
-from .processes import Child, Processes, port_or_another
+from .processes import Child, Processes, Program, port_or_another
 from .running import Broker, Running, Say, Wanted
 from .side import LocalSide, Side
 
@@ -23,7 +23,7 @@ class LocalBroker(Broker):
         self.inside, self.outside = f"127.0.0.1:{inside}", f"localhost:{outside}"
         self.topic = topic
 
-    def start(self, processes: Processes, folder: Path) -> Child:
+    def start(self, processes: Processes, folder: Path) -> Program:
         return processes.start(
             "kafka", DEMO / "broker" / "run", f"data={folder / 'kafka'}",
             f"listeners=INSIDE://{self.inside},OUTSIDE://127.0.0.1:{self.outside.rpartition(':')[2]}",

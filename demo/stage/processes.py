@@ -162,6 +162,26 @@ class Processes:
         process.wait_ready()
         return child
 
+    def kill(self, child: Program) -> None:
+        """SIGKILL, and gone, as in a crash. From now on it is none of ours."""
+        child.process.kill()
+        child.process.wait()
+        if child.process.stdin:
+            child.process.stdin.close()
+        self.children.remove(child)
+
+    def finish(self, child: Program, seconds: float) -> None:
+        """Ends its standard input, which tells it to end by itself."""
+        assert child.process.stdin is not None
+        child.process.stdin.close()
+        try:
+            code = child.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise StageError(f"waited {seconds:.0f} s in vain for the end of {child.name}") from None
+        if code != 0:
+            self.check_alive()
+        self.children.remove(child)
+
     def check_alive(self) -> None:
         for child in self.children:
             code = child.exit_code()
