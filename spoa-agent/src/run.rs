@@ -234,8 +234,10 @@ impl Agent {
                 offloads,
             )),
         };
+        // Whoever is told that the agent is ready can connect, and whoever connects is served.
+        let bound = bind(config)?;
         start_admin(config, sources, &admin_off).await?;
-        listen(config, &server)?;
+        listen(bound, &server);
         Ok(Self {
             server,
             capture,
@@ -351,16 +353,19 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn listen(config: &Config, server: &Arc<Server>) -> anyhow::Result<()> {
+fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
     let mut bound = Vec::new();
     for address in &config.server.listen {
         bound.extend(Listener::bind(address, config.server.unix_mode)?);
     }
+    Ok(bound)
+}
+
+fn listen(bound: Vec<Listener>, server: &Arc<Server>) {
     for listener in bound {
         tracing::info!(address = listener.address(), "listening for HAProxy");
         server.listen(listener);
     }
-    Ok(())
 }
 
 fn follower(

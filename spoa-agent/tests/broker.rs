@@ -15,6 +15,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -327,6 +328,78 @@ fn nobody(broker: &Broker) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", inside(broker));
     config
+}
+
+#[test]
+fn what_was_offloaded_in_any_format_is_replayed_from_there_through_tls_and_a_login() {
+    let Some(broker) = lend() else { return };
+    for format in ["json", "protobuf", "traffic-stream"] {
+        let topic = format!("as-{format}");
+        let agent = secure(&broker, &topic).set("kafka.format", format).start();
+        capture_writes(&agent, 0..60);
+        agent.wait_until_followers_caught_up();
+        let origin = Origin::start(|_| origin::ok());
+        let replayed = Command::new(env!("CARGO_BIN_EXE_spoa-agent"))
+            .arg("replay")
+            // Brokers, TLS and login are those of the agent.
+            .arg("--config")
+            .arg(agent.folder().join("config.toml"))
+            .args(["--from", &format!("kafka:/{topic}")])
+            .args(["--to", &origin.url(), "--speed", "max"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&replayed.stderr);
+        assert!(replayed.status.success(), "{format}: {said}");
+        assert!(!said.contains("secret"), "{said}");
+        let mut heard: Vec<(Vec<u8>, Vec<u8>)> = origin
+            .heard()
+            .into_iter()
+            .map(|request| (request.first_line().to_vec(), request.body))
+            .collect();
+        heard.sort();
+        let mut sent: Vec<_> = (0..60).map(write).collect();
+        sent.sort();
+        assert!(
+            heard == sent,
+            "{format}: {} of 60 came, or others",
+            heard.len()
+        );
+    }
+}
+
+/// The first line and the body of a write with this number.
+fn write(number: u64) -> (Vec<u8>, Vec<u8>) {
+    let line = format!("PUT /i/_doc/{number}?x=%20y HTTP/1.1");
+    let body = format!("{{\"n\":{number},\"text\":\"caf\u{e9}\\n\"}}");
+    (line.into_bytes(), body.into_bytes())
+}
+
+fn capture_writes(agent: &Agent, numbers: Range<u64>) {
+    let mut haproxy = FakeHaproxy::connected(agent);
+    for number in numbers {
+        let (line, body) = write(number);
+        let target = line.split(|byte| *byte == b' ').nth(1).unwrap();
+        let half = request(&id(number))
+            .with("m", Value::Str(b"PUT"))
+            .with("pq", Value::Str(target))
+            .fields(&[
+                (b"host", b"cluster"),
+                (b"content-type", b"application/json"),
+                (b"content-length", body.len().to_string().as_bytes()),
+            ])
+            .body(&body);
+        haproxy.sends(&notify(number + 1, 1, &[half]));
+        haproxy.expects(ack(number + 1, 1));
+        let answer = format!(
+            "{{\"_index\":\"i\",\"_id\":\"{number}\",\"_version\":1,\"result\":\"created\",\"_seq_no\":{number},\
+             \"_primary_term\":1,\"_shards\":{{\"total\":1,\"successful\":1,\"failed\":0}}}}"
+        );
+        let half = response(&id(number))
+            .with("st", Value::Int64(201))
+            .body(answer.as_bytes());
+        haproxy.sends(&notify(number + 1, 2, &[half]));
+        haproxy.expects(ack(number + 1, 2));
+    }
 }
 
 #[test]

@@ -37,6 +37,28 @@ fn config(dir: &Path, text: &str) -> String {
 }
 
 #[test]
+fn an_agent_that_cannot_listen_is_never_said_to_be_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let journal = dir.path().join("journal");
+    let output = output(&[
+        "run",
+        "--server-listen",
+        &address,
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--journal-dir",
+        journal.to_str().unwrap(),
+    ]);
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(said.contains(&address), "{said}");
+    // Nobody could have asked /readyz.
+    assert!(!said.contains("serving /metrics"), "{said}");
+}
+
+#[test]
 fn a_wrong_configuration_is_told_line_by_line_on_the_standard_error() {
     let dir = tempfile::tempdir().unwrap();
     let file = config(

@@ -1078,6 +1078,19 @@ impl Drop for Running {
 }
 
 #[test]
+fn a_signal_ends_a_replay_in_order_as_soon_as_its_socket_is_there() {
+    let setup = Setup::with_journal(&evenly(10_000, SECOND));
+    let origin = Origin::start(|_| ok());
+    let control = setup.path("control");
+    let running = Running::start(&mut setup.journal(&["--to", &origin.url()]), &control);
+    let pid = running.child.id().to_string();
+    assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    let (status, _) = running.ends();
+    assert_eq!(status.code(), Some(5));
+    assert!(!control.exists());
+}
+
+#[test]
 fn a_running_replay_is_paused_resumed_turned_faster_and_stopped_through_its_socket() {
     // A capture of three hours.
     let setup = Setup::with_journal(&evenly(10_000, SECOND));

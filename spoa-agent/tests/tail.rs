@@ -283,13 +283,15 @@ fn a_command_sends_the_request_as_it_was_captured() {
         exchange(3, "PATCH", "/caf\u{e9}/#x y", 200),
         exchange(4, "HEAD", "/i", 200),
         exchange(5, "PUT", "/large", 200),
+        exchange(6, "HEAD", "/i/_search", 200),
     ];
-    let bodies: [&[u8]; 5] = [
+    let bodies: [&[u8]; 6] = [
         b"@/etc/passwd",
         b"{\"index\":{}}\n{\"a\":\"it's $HOME `id`\"}\n",
         b"\x00\x01\xff\n",
         b"",
         &vec![b'x'; 300_000],
+        b"{\"query\":{}}",
     ];
     for (exchange, content) in all.iter_mut().zip(bodies) {
         exchange.request.as_mut().unwrap().body = body(content);

@@ -493,11 +493,13 @@ async fn replay(options: &Options, all: &MultiProgress) -> anyhow::Result<Exit> 
         stop: stop.clone(),
         watched: feeds.iter().map(Feed::watched).collect(),
     };
+    // Whoever finds the socket may send a signal.
+    let signals = Signals::new().context("cannot handle signals")?;
     let socket = options.control.as_deref().map(Socket::bind).transpose()?;
     let socket = socket.map(|socket| tokio::spawn(socket.serve(control.clone())));
     let began = now_us();
     pace.start();
-    let ended = run_feeds(feeds, &control, all, options).await;
+    let ended = run_feeds(feeds, &control, signals, all, options).await;
     if let Some(socket) = socket {
         socket.abort();
         // So that its file is gone when we are.
@@ -512,10 +514,10 @@ async fn replay(options: &Options, all: &MultiProgress) -> anyhow::Result<Exit> 
 async fn run_feeds(
     feeds: Vec<Feed>,
     control: &Control,
+    mut signals: Signals,
     all: &MultiProgress,
     options: &Options,
 ) -> anyhow::Result<bool> {
-    let mut signals = Signals::new().context("cannot handle signals")?;
     let wants_keys = !options.from.is_standard_input();
     let mut keyboard = wants_keys.then(Keyboard::take).flatten();
     let keys_off = CancellationToken::new();

@@ -151,6 +151,9 @@ fn serve(stream: TcpStream, shared: &Shared) {
     let mut stream = BufReader::new(stream);
     while let Ok(Some(request)) = http::read_request(&mut stream) {
         let is_probe = request.first_line() == b"HEAD / HTTP/1.1";
+        let is_last = request
+            .fields()
+            .contains(&("connection".to_owned(), b"close".to_vec()));
         let reply = (shared.script)(&request);
         if let Some(heard) = &shared.heard
             && !is_probe
@@ -174,6 +177,10 @@ fn serve(stream: TcpStream, shared: &Shared) {
             Reply::Silence => continue,
         };
         if written.is_err() {
+            return;
+        }
+        if is_last {
+            drop(out.shutdown(Shutdown::Both));
             return;
         }
     }
