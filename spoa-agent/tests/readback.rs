@@ -759,6 +759,8 @@ fn a_replay_and_a_tail_go_on_when_a_broker_that_was_killed_is_back() {
     let place = format!("{}?window=200ms", kafka.place());
     let mut replay = agent(&["replay", "--from", &place, "--to", &origin.url()]);
     replay.args(["--group", &kafka.group(), "--speed", "max", "--follow"]);
+    // So that only this process can know where to go on.
+    replay.arg("--restart");
     let replay = Running::start(&mut replay, &kafka.folder, "replay");
     let mut tail = agent(&["tail", "--from", &kafka.place(), "-f", "-n", "1"]);
     let tail = Running::start(&mut tail, &kafka.folder, "tail");
@@ -774,8 +776,12 @@ fn a_replay_and_a_tail_go_on_when_a_broker_that_was_killed_is_back() {
     wait_while_not("all are shown", || {
         (100..200).all(|number| tail.log().contains(&format!("/i/_doc/{number} ")))
     });
+    let log = replay.log.clone();
     assert_eq!(replay.stop(), Some(5));
     assert_eq!(sorted(heard(&origin)), all(0..200));
+    // Though the group took it for dead.
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(!log.contains("came again"), "it began anew");
     for (partition, done) in kafka.committed(2) {
         assert_eq!(done, Done::before(100), "{partition}");
     }

@@ -283,7 +283,9 @@ impl Worker {
         let done = match committed.filter(|_| !self.options.restart) {
             None => kept.cloned().unwrap_or_else(|| fresh.clone()),
             Some((offset, metadata)) => match (Done::decode(offset, metadata), kept) {
-                (Some(done), Some(kept)) if kept.low >= done.low => kept.clone(),
+                (Some(done), Some(kept)) if (kept.low, kept.high) >= (done.low, done.high) => {
+                    kept.clone()
+                }
                 (Some(done), _) => done,
                 // Somebody has set the group's offsets: that is what they want.
                 (None, _) => Done::before(offset),
@@ -460,7 +462,13 @@ impl Worker {
         }
         self.ahead
             .retain(|_, (source, _)| source.span.partition != partition);
-        self.accounts.lock().forget(partition);
+        let mut accounts = self.accounts.lock();
+        // When it comes again, nobody may have committed what is done here: the session ended, or a new beginning has
+        // no use for commits.
+        if let Some(account) = accounts.partitions.get(&partition) {
+            self.options.kept.insert(partition, account.state());
+        }
+        accounts.forget(partition);
     }
 
     // -----------------------------------------------------------------------------------------
