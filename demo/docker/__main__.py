@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from . import proof
-from .cluster import OFFICIAL, ROOT, engine_image
+from .cluster import OFFICIAL, ROOT, broker_image, engine_image
 from .containers import Docker, DockerError
 from .engine import base_image, capable_client, engine, start, stop
 
@@ -37,7 +37,7 @@ def read_arguments() -> argparse.Namespace:
     one.add_argument("release", choices=["bookworm", "trixie"], nargs="+")
     one.set_defaults(act=base)
     one = acts.add_parser(
-        "engines", help="make stand-ins for the official images of the search engines, under their names"
+        "engines", help="make stand-ins for the official images of the search engines and of Kafka, under their names"
     )
     one.add_argument("engine", choices=sorted(OFFICIAL), nargs="+")
     one.set_defaults(act=engines)
@@ -73,7 +73,8 @@ def base(options: argparse.Namespace) -> int:
 def engines(options: argparse.Namespace) -> int:
     with engine(options.folder) as docker:
         for name in options.engine:
-            print(engine_image(docker, base_image(docker, "bookworm"), name))
+            base = base_image(docker, "bookworm")
+            print(broker_image(docker, base) if name == "broker" else engine_image(docker, base, name))
     return 0
 
 

@@ -1,20 +1,23 @@
-"""Two nodes of a cluster in containers: the demonstration's own, or real ones of Elasticsearch."""
+"""Two nodes of a cluster in containers, the demonstration's own or real ones, and stand-ins for official images."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .containers import Containers, Docker, DockerError, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ENGINES = ROOT / ".cache" / "engines"
+DEMO = ROOT / "demo"
+CACHE = ROOT / ".cache"
 OFFICIAL = {
     "elasticsearch": "docker.elastic.co/elasticsearch/elasticsearch-oss:7.10.2",
     "opensearch": "opensearchproject/opensearch:2",
+    "broker": "apache/kafka:3.9.1",
 }
 PORT = 9200
 PUBLISHED = ("--publish", f"127.0.0.1::{PORT}")
@@ -54,36 +57,47 @@ class Cluster:
 
 def own_image(docker: Docker, base: str) -> str:
     name = "spoa-demo-nodes"
-    demo = ROOT / "demo"
     docker.call(
         *("build", "--quiet", "--tag", name, "--build-arg", f"BASE_IMAGE={base}"),
-        *("--file", str(demo / "docker" / "nodes.Dockerfile"), str(demo)),
+        *("--file", str(DEMO / "docker" / "nodes.Dockerfile"), str(DEMO)),
     )
     return name
 
 
 def engine_image(docker: Docker, base: str, engine: str) -> str:
     """A stand-in for the official image of an engine, under its name: it takes the same variables."""
-    jars = ENGINES / engine
+    jars = CACHE / "engines" / engine
+    parts = {jars: "engine", DEMO / "engines": "engines", DEMO / "docker" / "engine-entrypoint": "engine-entrypoint"}
+    arguments = ("--build-arg", f"ENGINE={engine}")
+    return stand_in(docker, base, engine, jars, "engine.Dockerfile", parts, arguments)
+
+
+def broker_image(docker: Docker, base: str) -> str:
+    """A stand-in for apache/kafka, under its name: it takes the same variables."""
+    jars = CACHE / "broker"
+    programs = {DEMO / "docker" / name: name for name in ("kafka-entrypoint", "kafka-tool")}
+    return stand_in(docker, base, "broker", jars, "kafka.Dockerfile", {jars / "lib": "lib", **programs})
+
+
+def stand_in(
+    docker: Docker,
+    base: str,
+    what: str,
+    jars: Path,
+    dockerfile: str,
+    parts: Mapping[Path, str],
+    arguments: tuple[str, ...] = (),
+) -> str:
     if not (jars / "complete").is_file():
-        raise DockerError(f"the jars of {engine} are not here; scripts/setup engines fetches them")
-    name = OFFICIAL[engine]
-    with tempfile.TemporaryDirectory(prefix="spoa-engine-") as context:
-        shutil.copytree(jars, Path(context) / "engine")
-        shutil.copytree(ROOT / "demo" / "engines", Path(context) / "engines")
-        shutil.copy2(ROOT / "demo" / "docker" / "engine-entrypoint", context)
+        raise DockerError(f"the jars of {what} are not here; scripts/setup {what} fetches them")
+    name = OFFICIAL[what]
+    with tempfile.TemporaryDirectory(prefix="spoa-image-") as context:
+        for source, place in parts.items():
+            copy = shutil.copytree if source.is_dir() else shutil.copy2
+            copy(source, Path(context) / place)
         docker.call(
-            *(
-                "build",
-                "--quiet",
-                "--tag",
-                name,
-                "--build-arg",
-                f"BASE_IMAGE={base}",
-                "--build-arg",
-                f"ENGINE={engine}",
-            ),
-            *("--file", str(ROOT / "demo" / "docker" / "engine.Dockerfile"), context),
+            *("build", "--quiet", "--tag", name, "--build-arg", f"BASE_IMAGE={base}", *arguments),
+            *("--file", str(DEMO / "docker" / dockerfile), context),
         )
     return name
 

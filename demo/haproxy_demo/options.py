@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from docker.cluster import OFFICIAL
+
 EPILOG = """\
 exit codes:
   0 it ran, and with --run-traffic everything balances
@@ -102,9 +104,9 @@ def read_options(words: Sequence[str] | None = None, program: str = "demo_haprox
 IMAGES = {
     "primary": "haproxy-primary",
     "shadow": "haproxy-shadow",
-    "elasticsearch": "docker.elastic.co/elasticsearch/elasticsearch-oss:7.10.2",
-    "opensearch": "opensearchproject/opensearch:2",
-    "kafka": "apache/kafka:3.9.1",
+    "elasticsearch": OFFICIAL["elasticsearch"],
+    "opensearch": OFFICIAL["opensearch"],
+    "kafka": OFFICIAL["broker"],
 }
 
 
