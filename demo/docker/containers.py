@@ -1,37 +1,52 @@
-"""The engine's client, as far as it is needed here."""
+"""The engine's client, and what one run makes with it."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+LABEL = "spoa-agent.demo"
+
 
 class DockerError(Exception):
     """The client refused, or what was waited for did not come. The text is for people."""
 
 
+def silent(_: str) -> None:
+    """Tells nobody."""
+
+
 @dataclass(frozen=True)
 class Docker:
-    """A client and the engine that it speaks to (none is the client's own choice)."""
+    """A client and the engine that it speaks to (none is the client's own choice). `announce` is told what changes something."""
 
     client: str
     host: str | None = None
+    announce: Callable[[str], None] = silent
 
     def environment(self) -> dict[str, str]:
         """What a program needs that calls the client itself."""
         chosen = {"DOCKER_HOST": self.host} if self.host else {}
         return {**os.environ, "DOCKER_BUILDKIT": "1", **chosen}
 
+    def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Ctrl-C reaches us alone, so that what was begun is ended or undone."""
+        command = [self.client, *arguments]
+        try:
+            return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  env=self.environment(), start_new_session=True)  # fmt: skip
+        except OSError as error:
+            return subprocess.CompletedProcess(command, 127, "", str(error))
+
     def call(self, *arguments: str, fails: bool = False) -> str:
         """The output. With `fails`, a failure is an empty answer."""
-        done = subprocess.run(
-            [self.client, *arguments], check=False, capture_output=True, text=True, env=self.environment()
-        )
+        done = self.attempt(*arguments)
         if done.returncode == 0:
             return done.stdout.strip()
         if fails:
@@ -39,11 +54,10 @@ class Docker:
         said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
         raise DockerError(f"docker {' '.join(arguments[:2])}: {said}")
 
-    def show(self, *arguments: str) -> None:
-        """With the output where ours goes."""
-        done = subprocess.run([self.client, *arguments], check=False, env=self.environment())
-        if done.returncode != 0:
-            raise DockerError(f"docker {' '.join(arguments[:2])} failed with exit code {done.returncode}")
+    def change(self, *arguments: str) -> str:
+        """As `call`, and announced."""
+        self.announce(" ".join([self.client, *arguments]))
+        return self.call(*arguments)
 
     def answers(self) -> bool:
         return self.call("version", "--format", "{{.Server.Version}}", fails=True) != ""
@@ -56,25 +70,52 @@ class Docker:
 
 
 class Containers:
-    """What one run makes: a network, containers and their volumes. All of it goes when the block ends."""
+    """What one run makes: a network, containers and their volumes. All of it goes when the block ends, newest first, and nothing else.
 
-    def __init__(self, docker: Docker, prefix: str) -> None:
+    What is ours has a label, so what an interruption kept us from knowing is found too. `prefix` is for the names that all of
+    the engine shares; in the network each container is known without it.
+    """
+
+    def __init__(self, docker: Docker, network: str, prefix: str = "", say: Callable[[str], None] = silent) -> None:
         self.docker = docker
+        self.run_id = secrets.token_hex(6)
+        self.label = f"{LABEL}={self.run_id}"
+        self.network = f"{network}-{self.run_id}"
         self.prefix = prefix
-        self.network = f"{prefix}-network"
+        self.say = say
         self.started: list[str] = []
 
     def __enter__(self) -> Containers:
-        self.docker.call("network", "create", self.network)
+        try:
+            self.docker.change("network", "create", "--label", self.label, self.network)
+        except BaseException:
+            self.remove_all()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.started:
-            self.docker.call("rm", "--force", "--volumes", *map(self.full, self.started), fails=True)
-        self.docker.call("network", "rm", self.network, fails=True)
+        self.remove_all()
+
+    def remove_all(self) -> None:
+        """Goes on after a failure, and says what is left."""
+        ours = ("--filter", f"label={self.label}")
+        listed = self.docker.call("ps", "--all", *ours, "--format", "{{.ID}} {{.Names}}", fails=True)
+        for line in listed.splitlines():
+            id, _, name = line.partition(" ")
+            self.say(f"Cleaning up {name}...")
+            self.remove("rm", "--force", "--volumes", id)
+        for id in self.docker.call("network", "ls", "--quiet", *ours, fails=True).split():
+            self.remove("network", "rm", id)
+        self.started.clear()
+
+    def remove(self, *arguments: str) -> None:
+        try:
+            self.docker.change(*arguments)
+        except DockerError as error:
+            self.say(str(error))
 
     def full(self, name: str) -> str:
-        return f"{self.prefix}-{name}"
+        return f"{self.prefix}{name}"
 
     def run(
         self,
@@ -86,11 +127,11 @@ class Containers:
     ) -> None:
         """Starts a container that the others find under `name`."""
         given = [part for item in (environment or {}).items() for part in ("--env", "=".join(item))]
-        self.started.append(name)
-        self.docker.call(
-            *("run", "--detach", "--name", self.full(name), "--hostname", name),
+        self.docker.change(
+            *("run", "--detach", "--name", self.full(name), "--hostname", name, "--label", self.label),
             *("--network", self.network, "--network-alias", name, *given, *options, image, *command),
         )
+        self.started.append(name)
 
     def move(self, name: str, image: str) -> None:
         """Gives it another address under the same name; the old one is taken by a container that does nothing."""
@@ -112,6 +153,14 @@ class Containers:
     def execute(self, name: str, *command: str) -> str:
         return self.docker.call("exec", self.full(name), *command)
 
+    def succeeds(self, name: str, *command: str) -> bool:
+        return self.docker.attempt("exec", self.full(name), *command).returncode == 0
+
+    def command_in(self, name: str) -> list[str]:
+        """What goes before a command that is to run in it."""
+        host = ["--host", self.docker.host] if self.docker.host else []
+        return [self.docker.client, *host, "exec", self.full(name)]
+
     def image_of(self, name: str) -> str:
         return self.docker.call("inspect", "--format", "{{.Config.Image}}", self.full(name))
 
@@ -125,17 +174,19 @@ class Containers:
         """Where the host reaches it; another one after each start."""
         return int(self.docker.call("port", self.full(name), f"{inside}/tcp").splitlines()[0].rpartition(":")[2])
 
-    def logs(self, name: str, lines: int) -> str:
-        done = subprocess.run(
-            [self.docker.client, "logs", "--tail", str(lines), self.full(name)],
-            check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.docker.environment(),
-        )  # fmt: skip
-        return done.stdout
+    def logs(self, name: str, lines: int) -> list[str]:
+        done = self.docker.attempt("logs", "--tail", str(lines), self.full(name))
+        return (done.stdout + done.stderr).splitlines()
 
-    def check_running(self, name: str) -> None:
-        state = self.state(name)
-        if not state["Running"]:
-            raise DockerError(f"{name} ended with exit code {state['ExitCode']}:\n{self.logs(name, 15)}")
+    def is_running(self, name: str) -> bool:
+        return self.docker.call("inspect", "--format", "{{.State.Running}}", self.full(name), fails=True) == "true"
+
+    def check_running(self, *names: str) -> None:
+        """Those, or all."""
+        for name in names or self.started:
+            if not self.is_running(name):
+                said = "\n    ".join(self.logs(name, 15))
+                raise DockerError(f"the container {self.full(name)} has ended:\n    {said}")
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:

@@ -48,13 +48,17 @@ def clients() -> Iterator[str]:
 
 
 def capable_client() -> str:
-    """One that can build: with the plugin buildx, or old enough to need none."""
+    """One that can build."""
     for client in clients():
-        docker = Docker(client)
-        version = docker.call("--version", fails=True).partition("version ")[2].partition(".")[0]
-        if docker.call("buildx", "version", fails=True) or (version.isdigit() and int(version) < 23):
+        if can_build(Docker(client)):
             return client
     raise DockerError("no docker that can build is here; scripts/setup docker installs one")
+
+
+def can_build(docker: Docker) -> bool:
+    """With the plugin buildx, or old enough to need none."""
+    version = docker.call("--version", fails=True).partition("version ")[2].partition(".")[0]
+    return docker.call("buildx", "version", fails=True) != "" or (version.isdigit() and int(version) < 23)
 
 
 @contextmanager

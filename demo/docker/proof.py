@@ -7,6 +7,7 @@ the end both clusters must hold the same documents.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def prove(docker: Docker, agent: Path, branch: str, real_nodes: bool) -> None:
         )
     else:
         make, nodes_image = cluster.own_nodes, cluster.own_image(docker, base)
-    with Containers(docker, f"spoa-proof-{secrets.token_hex(3)}") as containers:
+    with Containers(docker, "spoa-proof", prefix=f"spoa-proof-{secrets.token_hex(3)}-") as containers:
         say(f"HAProxy {branch}: nodes in {nodes_image}")
         primary, shadow = (make(containers, nodes_image, side) for side in ("primary", "shadow"))
         build_images(docker, agent, branch, primary, shadow)
@@ -283,18 +284,49 @@ def catch_up(stage: Stage) -> None:
 def compare(stage: Stage) -> None:
     primary, shadow = documents(stage.primary), documents(stage.shadow)
     differing = [id for id in primary.keys() | shadow.keys() if primary.get(id) != shadow.get(id)]
-    found = {id: {"primary": primary.get(id), "shadow": shadow.get(id)} for id in sorted(differing)[:3]}
-    why = (
-        f"{len(differing)} do not, such as {found}\n{passed_by(stage)}\n{json.dumps(stage.ledger())}"
+    why = "\n".join(
+        [
+            f"{len(differing)} do not",
+            *(line for id in sorted(differing)[:3] for line in difference(stage, id, primary.get(id), shadow.get(id))),
+            passed_by(stage),
+            json.dumps(stage.ledger()),
+        ]
         if differing
-        else ""
+        else []
     )
     check(f"both clusters hold the same {len(primary)} documents", not differing and primary, why)
 
 
+def difference(stage: Stage, id: str, primary: Any, shadow: Any) -> Iterator[str]:
+    """What each side has, and every exchange that names the document."""
+    yield f"{id}: the primary has {shortened(primary)}, the shadow {shortened(shadow)}"
+    for side in ("primary", "shadow"):
+        for line in stage.containers.execute(f"haproxy-{side}", "cat", "/var/log/haproxy-traffic.log").splitlines():
+            if f'{id}"' in line or f'{id}\\"' in line or f"/{id}" in line:
+                exchange = json.loads(line)
+                request, response = exchange.get("request") or {}, exchange.get("response") or {}
+                yield (
+                    f"   {side}: {request.get('time')} to {response.get('time')} {exchange['event']['id']} {request.get('method')} "
+                    f"{request.get('target')} by {response.get('server')}: {response.get('status_code')} "
+                    f"{shortened(about(id, response.get('body', {}).get('content')))}"
+                )
+
+
+def about(id: str, content: Any) -> str:
+    """The part of an answer that names it."""
+    text = str(content)
+    at = max(text.find(id) - 60, 0)
+    return text[at : at + 300]
+
+
+def shortened(value: Any) -> str:
+    """Texts of a document are long and all alike."""
+    return re.sub(r"x{4,}", "x…", json.dumps(value))
+
+
 def passed_by(stage: Stage) -> str:
     """A machine that is too busy for the agent's health check looks like an agent that is away: nothing is captured then."""
-    lines = stage.containers.logs("haproxy-primary", 100_000).splitlines()
+    lines = stage.containers.logs("haproxy-primary", 100_000)
     away = [line for line in lines if "spoa-agent/agent is DOWN" in line]
     return (
         "\n".join(["HAProxy took the agent for away, and let pass uncaptured:", *away])

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from docker.containers import Containers, Docker, DockerError
 from spoa_agent import SpoaError
 from stage.processes import Interrupted, Processes, StageError, raise_on_signals
 from stage.running import Running, Wanted
@@ -27,7 +28,7 @@ def main(options: argparse.Namespace) -> int:
     raise_on_signals()
     try:
         return run(options)
-    except (StageError, SpoaError, OSError) as error:
+    except (StageError, DockerError, SpoaError, OSError) as error:
         print(f"\ndemo: {error}", file=sys.stderr)
         return EXIT_FAILED
     except Interrupted as interrupted:
@@ -62,7 +63,7 @@ def started_by(options: argparse.Namespace) -> Iterator[Running]:
     if options.runtime != "local":
         from stage.docker import find_engine
 
-        docker = find_engine(options.docker, must=options.runtime == "docker")
+        docker = find_engine(options.docker, must=options.runtime == "docker", announce=announcing(options))
     if docker:
         with in_containers(options, docker) as running:
             yield running
@@ -89,8 +90,8 @@ def as_processes(options: argparse.Namespace) -> Iterator[Running]:
 
 
 @contextmanager
-def in_containers(options: argparse.Namespace, docker: str) -> Iterator[Running]:
-    from stage.docker import Containers, DockerRuntime, Images
+def in_containers(options: argparse.Namespace, docker: Docker) -> Iterator[Running]:
+    from stage.docker import NETWORK, DockerRuntime, Images
 
     show.step("Starting, as containers")
     images = Images(
@@ -101,7 +102,7 @@ def in_containers(options: argparse.Namespace, docker: str) -> Iterator[Running]
         options.kafka_image,
     )
     wanted = what_is_wanted(options, ("elasticsearch", options.shadow_engine), options.bind or "0.0.0.0")
-    with Containers(docker, announcing(options), show.say) as containers:
+    with Containers(docker, NETWORK, say=show.say) as containers:
         runtime = DockerRuntime(wanted, images, containers, show.say)
         if not options.no_build:
             arguments = [*options.build_argument, *([f"--agent-binary={options.agent}"] if options.agent else [])]

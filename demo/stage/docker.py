@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
+from docker.containers import LABEL, Containers, Docker
+from docker.engine import can_build, clients
 from spoa_agent import Exchange
 
 from .clusters import DEMO, Documents, all_documents
@@ -21,10 +19,7 @@ from .processes import StageError, fetch, port_or_another
 from .running import Broker, Running, Say, Wanted
 from .side import Side, output_of
 
-LABEL = "spoa-agent.demo"
 NETWORK = "haproxy-demo"
-# Addresses are fixed, as HAProxy looks names up when it starts: a node that is killed and started again keeps its own.
-SUBNETS = [f"10.213.{number}.0/24" for number in range(0, 250, 10)]
 INTERNAL_PORT = 9200
 ADMIN_PORT = 12346
 KAFKA_INSIDE, KAFKA_OUTSIDE, KAFKA_CONTROLLER = 9092, 9094, 9093
@@ -32,142 +27,26 @@ JOURNAL = "/var/lib/spoa-agent/journal"
 TRAFFIC_LOG = "/var/log/haproxy-traffic.log"
 START_SECONDS = 240
 # What the images need none of.
-LOCKED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+LOCKED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 
 
-def find_engine(named: str | None, must: bool) -> str | None:
+def find_engine(named: str | None, must: bool, announce: Say) -> Docker | None:
     """A client with an engine that answers. `None` when there is none and it need not be."""
-    candidates = [named] if named else clients_in_path()
     reasons = []
-    for client in candidates:
-        asked = call([client, "version", "--format", "{{.Server.Version}}"])
+    for client in [named] if named else clients():
+        docker = Docker(client, announce=announce)
+        asked = docker.attempt("version", "--format", "{{.Server.Version}}")
         if asked.returncode == 0 and asked.stdout.strip():
-            return client
+            if named or can_build(docker):
+                return docker
+            reasons.append(f"{client} cannot build: it lacks the plugin buildx")
+            continue
         lines = (asked.stderr.strip() or asked.stdout.strip()).splitlines()
         reasons.append(f"{client} says: {lines[-1] if lines else 'nothing'}")
     if must:
-        why = "; ".join(reasons) or "there is no docker in PATH"
+        why = "; ".join(dict.fromkeys(reasons)) or "there is no docker in PATH"
         raise StageError(f"no Docker engine answers ({why}); start one, or take --runtime local")
     return None
-
-
-def clients_in_path() -> list[str]:
-    found = [shutil.which("docker", path=folder) for folder in os.get_exec_path()]
-    return list(dict.fromkeys(os.path.realpath(client) for client in found if client))
-
-
-def call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Ctrl-C reaches us alone, so that what was begun is ended or undone."""
-    try:
-        return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              start_new_session=True)  # fmt: skip
-    except OSError as error:
-        return subprocess.CompletedProcess(command, 127, "", str(error))
-
-
-@dataclass
-class Container:
-    name: str
-    id: str
-    image: str
-
-
-@dataclass
-class Containers:
-    """What we made. As a context manager it removes that, newest first, and nothing else, however the block ends."""
-
-    docker: str
-    announce: Callable[[str], None]
-    say: Say
-    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    made: list[Container] = field(default_factory=list)
-    network: str = ""
-    subnet: str = ""
-
-    def __enter__(self) -> Containers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.remove_all()
-
-    def run(self, *arguments: str) -> str:
-        """Its output; fails with what it said."""
-        command = [self.docker, *arguments]
-        self.announce(" ".join(command))
-        done = call(command)
-        if done.returncode != 0:
-            said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
-            raise StageError(f"`docker {arguments[0]}` failed: {said}")
-        return done.stdout.strip()
-
-    def make_network(self) -> None:
-        reasons = ""
-        for subnet in SUBNETS:
-            try:
-                self.network = self.run("network", "create", "--label", f"{LABEL}={self.run_id}", "--subnet", subnet,
-                                        f"{NETWORK}-{self.run_id}")  # fmt: skip
-            except StageError as error:
-                reasons = str(error)
-                if "overlap" in reasons.lower():
-                    continue
-                raise
-            self.subnet = subnet
-            return
-        raise StageError(f"no network for the demo: all of {SUBNETS[0]} to {SUBNETS[-1]} are taken; {reasons}")
-
-    def address(self, number: int) -> str:
-        return self.subnet.replace("0/24", str(number))
-
-    def start(self, name: str, image: str, number: int, *options: str) -> Container:
-        """`number` is the last part of its address. A container that is made and does not start is removed too."""
-        if call([self.docker, "container", "inspect", name]).returncode == 0:
-            raise StageError(
-                f"there is a container {name} already, perhaps of another demo: `docker rm --force {name}` removes it"
-            )
-        id = self.run(
-            "create", "--name", name, "--hostname", name, "--label", f"{LABEL}={self.run_id}",
-            "--network", self.network, "--ip", self.address(number), *options, image,
-        )  # fmt: skip
-        container = Container(name, id.splitlines()[-1] if id else name, image)
-        self.made.append(container)
-        self.run("start", container.id)
-        return container
-
-    def is_running(self, container: Container) -> bool:
-        return (
-            call([self.docker, "container", "inspect", "--format", "{{.State.Running}}", container.id]).stdout.strip()
-            == "true"
-        )
-
-    def check_alive(self) -> None:
-        for container in self.made:
-            if not self.is_running(container):
-                said = "\n    ".join(self.last_lines(container, 8))
-                raise StageError(f"the container {container.name} ended early:\n    {said}")
-
-    def last_lines(self, container: Container, count: int = 10) -> list[str]:
-        done = call([self.docker, "logs", "--tail", str(count), container.id])
-        return (done.stdout + done.stderr).splitlines()[-count:]
-
-    def remove_all(self) -> None:
-        """Goes on after a failure, and says what is left."""
-        while self.made:
-            container = self.made.pop()
-            self.say(f"Cleaning up {container.name}...")
-            self.remove("rm", "--force", "--volumes", container.id)
-        # An interruption may have come before we knew what was made.
-        mine = f"label={LABEL}={self.run_id}"
-        for id in call([self.docker, "ps", "--all", "--quiet", "--filter", mine]).stdout.split():
-            self.remove("rm", "--force", "--volumes", id)
-        for id in call([self.docker, "network", "ls", "--quiet", "--filter", mine]).stdout.split():
-            self.remove("network", "rm", id)
-        self.network = ""
-
-    def remove(self, *arguments: str) -> None:
-        self.announce(" ".join([self.docker, *arguments]))
-        done = call([self.docker, *arguments])
-        if done.returncode != 0:
-            self.say(f"`docker {' '.join(arguments)}` failed: {done.stderr.strip()}")
 
 
 @dataclass(frozen=True)
@@ -183,12 +62,12 @@ class Images:
 
 
 class ContainerSide(Side):
-    def __init__(self, role: str, port: int, admin_port: int, node_ports: list[int], docker: str) -> None:
+    def __init__(self, role: str, port: int, admin_port: int, node_ports: list[int], containers: Containers) -> None:
         self.role = role
         self.url = f"http://127.0.0.1:{port}"
         self.admin_port = admin_port
         self.node_urls = [f"http://127.0.0.1:{node}" for node in node_ports]
-        self.inside = [docker, "exec", f"haproxy-{role}"]
+        self.inside = containers.command_in(f"haproxy-{role}")
 
     @property
     def admin_url(self) -> str:
@@ -211,11 +90,11 @@ def read_lines(command: list[str]) -> Iterator[Exchange]:
 
 
 class ContainerBroker(Broker):
-    def __init__(self, port: int, topic: str, docker: str) -> None:
+    def __init__(self, port: int, topic: str, containers: Containers) -> None:
         self.inside = f"kafka:{KAFKA_INSIDE}"
         self.outside = f"localhost:{port}"
         self.topic = topic
-        self.docker = docker
+        self.containers = containers
 
     def environment(self) -> dict[str, str]:
         """Two listeners: clients in the network reach it by its name, those on this machine by localhost. A client connects to what
@@ -239,8 +118,8 @@ class ContainerBroker(Broker):
     def header_command(self) -> list[str]:
         # It ends when nothing comes for a while.
         return [
-            self.docker, "exec", "kafka", "/opt/kafka/bin/kafka-console-consumer.sh", "--bootstrap-server", f"localhost:{KAFKA_INSIDE}",
-            "--topic", self.topic, "--from-beginning", "--timeout-ms", "15000",
+            *self.containers.command_in("kafka"), "/opt/kafka/bin/kafka-console-consumer.sh",
+            "--bootstrap-server", f"localhost:{KAFKA_INSIDE}", "--topic", self.topic, "--from-beginning", "--timeout-ms", "15000",
             "--property", "print.headers=true", "--property", "print.value=false",
         ]  # fmt: skip
 
@@ -257,7 +136,7 @@ class DockerRuntime:
         """The addresses of the nodes are said when the containers start; those that are baked in are for nobody."""
         self.say("Building HAProxy Docker images for Primary and Shadow HAProxy containers...")
         command = [
-            sys.executable, str(self.build_script), "--docker", self.containers.docker,
+            sys.executable, str(self.build_script), "--docker", self.containers.docker.client,
             "--primary-image", self.images.primary, "--shadow-image", self.images.shadow,
             "--primary-nodes", *nodes_of("primary"), "--shadow-nodes", *nodes_of("shadow"),
             "--shadow-haproxy", f"haproxy-shadow:{INTERNAL_PORT}", "--internal-port", str(INTERNAL_PORT), *arguments,
@@ -284,15 +163,14 @@ class DockerRuntime:
         }
         admin = {role: self.port("", 0) for role in ports}
         broker = (
-            ContainerBroker(self.port("the broker", wanted.kafka_port), wanted.topic, containers.docker)
+            ContainerBroker(self.port("the broker", wanted.kafka_port), wanted.topic, containers)
             if wanted.kafka
             else None
         )
-        sides = {role: ContainerSide(role, ports[role], admin[role], nodes[role], containers.docker) for role in ports}
-        containers.make_network()
-        for role, first, engine in (("primary", 11, wanted.engine), ("shadow", 21, wanted.shadow_engine)):
+        sides = {role: ContainerSide(role, ports[role], admin[role], nodes[role], containers) for role in ports}
+        for role, engine in (("primary", wanted.engine), ("shadow", wanted.shadow_engine)):
             self.say(f"Creating {role} cluster...")
-            self.start_cluster(role, first, engine, nodes[role])
+            self.start_cluster(role, engine, nodes[role])
         if broker:
             self.say("Creating the Kafka broker...")
             self.start_broker(broker)
@@ -303,13 +181,13 @@ class DockerRuntime:
         if broker:
             self.wait(self.broker_is_ready, "the broker is ready")
         self.say("Starting HAProxy container for Shadow Cluster...")
-        self.start_haproxy("shadow", 20, ports["shadow"], admin["shadow"], {})
+        self.start_haproxy("shadow", ports["shadow"], admin["shadow"], {})
         self.wait(lambda: is_ready(sides["shadow"]), "the shadow HAProxy is ready")
         self.say("Starting HAProxy container for Primary Cluster...")
         more = {"SHADOW_URL": f"http://haproxy-shadow:{INTERNAL_PORT}"}
         if broker:
             more.update(KAFKA_BROKERS=broker.inside, KAFKA_TOPIC=broker.topic)
-        self.start_haproxy("primary", 10, ports["primary"], admin["primary"], more)
+        self.start_haproxy("primary", ports["primary"], admin["primary"], more)
         self.wait(lambda: is_ready(sides["primary"]), "the primary HAProxy is ready")
         return ContainersRunning(sides["primary"], sides["shadow"], broker, containers)
 
@@ -322,31 +200,31 @@ class DockerRuntime:
             self.say(f"Port {wanted} {why}; {whose} takes {port} instead")
         return port
 
-    def start_cluster(self, role: str, first: int, engine: str, ports: list[int]) -> None:
-        names = [f"{role}-cluster-node-{number}" for number in (1, 2)]
-        for offset, (name, port) in enumerate(zip(names, ports)):
+    def start_cluster(self, role: str, engine: str, ports: list[int]) -> None:
+        names = node_names(role)
+        for name, port in zip(names, ports):
             environment = node_environment(engine, f"{role}-cluster", name, names, self.wanted.heap)
-            self.containers.start(name, self.images.engine(engine), first + offset, *as_options(environment),
-                                  "--publish", f"{self.published(port)}:9200")  # fmt: skip
+            self.containers.run(name, self.images.engine(engine), options=("--publish", f"{self.published(port)}:9200"),
+                                environment=environment)  # fmt: skip
 
     def start_broker(self, broker: ContainerBroker) -> None:
         port = broker.outside.rpartition(":")[2]
-        self.containers.start("kafka", self.images.kafka, 30, *as_options(broker.environment()),
-                              "--publish", f"127.0.0.1:{port}:{KAFKA_OUTSIDE}")  # fmt: skip
+        self.containers.run("kafka", self.images.kafka, options=("--publish", f"127.0.0.1:{port}:{KAFKA_OUTSIDE}"),
+                            environment=broker.environment())  # fmt: skip
 
-    def start_haproxy(self, role: str, number: int, port: int, admin_port: int, more: dict[str, str]) -> None:
-        first = 11 if role == "primary" else 21
-        nodes = " ".join(f"{self.containers.address(first + offset)}:9200" for offset in range(2))
+    def start_haproxy(self, role: str, port: int, admin_port: int, more: dict[str, str]) -> None:
         environment = {
-            f"{role.upper()}_NODES": nodes,
+            f"{role.upper()}_NODES": " ".join(nodes_of(role)),
             "INTERNAL_PORT": str(INTERNAL_PORT),
             "HAPROXY_CONFIG_PROCESSING_TIMEOUT": PATIENCE,
+            # A node that is killed and started again may have another address.
+            "HAPROXY_CONFIG_RESOLVE_NODES": "true",
             **more,
         }
         image = self.images.primary if role == "primary" else self.images.shadow
-        self.containers.start(f"haproxy-{role}", image, number, *LOCKED, *as_options(environment),
-                              "--publish", f"{self.published(port)}:{INTERNAL_PORT}",
-                              "--publish", f"127.0.0.1:{admin_port}:{ADMIN_PORT}")  # fmt: skip
+        published = (f"{self.published(port)}:{INTERNAL_PORT}", f"127.0.0.1:{admin_port}:{ADMIN_PORT}")
+        options = (*LOCKED, *(word for ports in published for word in ("--publish", ports)))
+        self.containers.run(f"haproxy-{role}", image, options=options, environment=environment)
 
     def published(self, port: int) -> str:
         host = self.wanted.host
@@ -360,9 +238,8 @@ class DockerRuntime:
         return all(not json.loads(fetch(f"{url}/{wanted}"))["timed_out"] for url in side.node_urls)
 
     def broker_is_ready(self) -> bool:
-        asked = call([self.containers.docker, "exec", "kafka", "/opt/kafka/bin/kafka-topics.sh",
-                      "--bootstrap-server", f"localhost:{KAFKA_INSIDE}", "--list"])  # fmt: skip
-        return asked.returncode == 0
+        ask = ("/opt/kafka/bin/kafka-topics.sh", "--bootstrap-server", f"localhost:{KAFKA_INSIDE}", "--list")
+        return self.containers.succeeds("kafka", *ask)
 
 
 class Waiting(Running):
@@ -373,20 +250,20 @@ class Waiting(Running):
         self.told: set[str] = set()
 
     def check_alive(self) -> None:
-        self.containers.check_alive()
+        self.containers.check_running()
 
     def newly_dead(self) -> list[str]:
-        dead = [container.name for container in self.containers.made if not self.containers.is_running(container)]
+        dead = [name for name in self.containers.started if not self.containers.is_running(name)]
         news = [name for name in dead if name not in self.told]
         # One that was started again may be told again.
         self.told = set(dead)
         return [f"{name} has ended; `docker start {name}` starts it again" for name in news]
 
     def last_words(self) -> dict[str, list[str]]:
-        return {container.name: self.containers.last_lines(container) for container in self.containers.made}
+        return {name: self.containers.logs(name, 10) for name in self.containers.started}
 
     def table(self) -> list[tuple[str, str, str]]:
-        return [(made.name, made.image, f"docker logs {made.name}") for made in self.containers.made]
+        return [(name, self.containers.image_of(name), f"docker logs {name}") for name in self.containers.started]
 
 
 class ContainersRunning(Waiting):
@@ -430,12 +307,12 @@ def node_environment(engine: str, cluster: str, name: str, names: list[str], hea
     return {**environment, "cluster.initial_master_nodes": names[0], "ES_JAVA_OPTS": java}
 
 
-def as_options(environment: dict[str, str]) -> list[str]:
-    return [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
+def node_names(role: str) -> list[str]:
+    return [f"{role}-cluster-node-{number}" for number in (1, 2)]
 
 
 def nodes_of(role: str) -> list[str]:
-    return [f"{role}-cluster-node-{number}:9200" for number in (1, 2)]
+    return [f"{name}:9200" for name in node_names(role)]
 
 
 def is_ready(side: Side) -> bool:

@@ -12,12 +12,13 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+from docker.containers import Containers, Docker, DockerError
 from stage import docker
-from stage.docker import ContainerBroker, Containers, DockerRuntime, Images
+from stage.docker import ContainerBroker, DockerRuntime, Images
 from stage.processes import StageError
 from stage.running import Wanted, read_headers
 
-# Keeps containers as files; a file `fail` names words that make it fail.
+# Keeps containers and networks as files with their label; a file `fail` names words that make it fail.
 STAND_IN = (
     f"#!{sys.executable} -IS"
     + """
@@ -28,6 +29,19 @@ with open(here / "asked", "a") as asked:
     asked.write(json.dumps(words) + "\\n")
 made = here / "made"
 made.mkdir(exist_ok=True)
+def after(option):
+    return words[words.index(option) + 1]
+def ours(kind):
+    label = after("--filter").partition("=")[2]
+    found = [path for path in made.iterdir() if path.read_text().split(maxsplit=2)[:2] == [kind, label]]
+    return [path.name for path in sorted(found, key=lambda path: int(path.read_text().split()[2]), reverse=True)]
+def make(kind, name):
+    if (made / name).exists():
+        sys.exit(f'Conflict. The container name "/{name}" is already in use')
+    (made / name).write_text(f"{kind} {after('--label')} {len((here / 'asked').read_text().splitlines())}")
+if words[0] == "run":
+    # One that does not start is there all the same.
+    make("container", after("--name"))
 for line in (here / "fail").read_text().splitlines() if (here / "fail").exists() else []:
     wanted, _, message = line.partition("|")
     if all(word in " ".join(words) for word in wanted.split()):
@@ -35,26 +49,15 @@ for line in (here / "fail").read_text().splitlines() if (here / "fail").exists()
 if words[0] == "version":
     print("99.0")
 elif words[:2] == ["network", "create"]:
-    (made / words[-1]).touch()
-    print(words[-1])
+    make("network", words[-1])
 elif words[:2] == ["network", "ls"]:
-    print("\\n".join(path.name for path in made.glob("haproxy-demo-*")))
-elif words[:2] == ["network", "rm"]:
-    (made / words[2]).unlink()
-elif words[0] == "create":
-    name = words[words.index("--name") + 1]
-    (made / name).touch()
-    print(name)
-elif words[0] == "rm":
+    print("\\n".join(ours("network")))
+elif words[:2] == ["network", "rm"] or words[0] == "rm":
     (made / words[-1]).unlink()
-elif words[:2] == ["container", "inspect"]:
-    if not (made / words[-1]).exists():
-        sys.exit("no such container")
+elif words[0] == "ps":
+    print("\\n".join(f"{name} {name}" for name in ours("container")))
+elif words[0] == "inspect":
     print("true")
-elif words[0] == "ps" and "--filter" in words:
-    for path in made.iterdir():
-        if path.name == "lost":
-            print("lost")
 elif words[0] == "logs":
     print("its last words")
 """
@@ -74,7 +77,7 @@ class DockerTest(unittest.TestCase):
         self.said: list[str] = []
 
     def containers(self) -> Containers:
-        return Containers(str(self.docker), lambda _: None, self.said.append)
+        return Containers(Docker(str(self.docker)), "demo", say=self.said.append)
 
     def asked(self, *first: str) -> list[list[str]]:
         lines = (self.folder / "asked").read_text().splitlines()
@@ -93,10 +96,10 @@ class DockerTest(unittest.TestCase):
                         host="127.0.0.1", kafka=kafka, kafka_port=0)  # fmt: skip
         with mock.patch.object(docker, "fetch", lambda url: b'{"timed_out":false}'), self.containers() as containers:
             DockerRuntime(wanted, IMAGES, containers, self.said.append).start()
-            return [container.name for container in containers.made]
+            return list(containers.started)
 
     def created(self, name: str) -> list[str]:
-        return next(words for words in self.asked("create") if words[words.index("--name") + 1] == name)
+        return next(words for words in self.asked("run") if words[words.index("--name") + 1] == name)
 
     def environment(self, name: str) -> dict[str, str]:
         words = self.created(name)
@@ -111,22 +114,23 @@ class DockerTest(unittest.TestCase):
         removed = [words[-1] for words in self.asked("rm")]
         self.assertEqual(removed, names[::-1])
 
-    def test_our_images_get_no_rights_and_the_addresses_of_their_nodes(self) -> None:
+    def test_our_images_get_no_rights_and_look_up_the_names_of_their_nodes(self) -> None:
         self.start(kafka=True)
         words = " ".join(self.created("haproxy-primary"))
         for locked in ("--read-only", "--cap-drop ALL", "--security-opt no-new-privileges"):
             self.assertIn(locked, words)
         environment = self.environment("haproxy-primary")
-        self.assertEqual(environment["PRIMARY_NODES"], "10.213.0.11:9200 10.213.0.12:9200")
+        self.assertEqual(environment["PRIMARY_NODES"], "primary-cluster-node-1:9200 primary-cluster-node-2:9200")
+        self.assertEqual(environment["HAPROXY_CONFIG_RESOLVE_NODES"], "true")
         self.assertEqual(environment["SHADOW_URL"], "http://haproxy-shadow:9200")
         self.assertEqual(environment["KAFKA_BROKERS"], "kafka:9092")
         shadow = self.environment("haproxy-shadow")
-        self.assertEqual(shadow["SHADOW_NODES"], "10.213.0.21:9200 10.213.0.22:9200")
+        self.assertEqual(shadow["SHADOW_NODES"], "shadow-cluster-node-1:9200 shadow-cluster-node-2:9200")
         self.assertNotIn("SHADOW_URL", shadow)
         self.assertNotIn("KAFKA_BROKERS", shadow)
 
     def test_each_listener_of_the_broker_advertises_what_its_clients_can_reach(self) -> None:
-        environment = ContainerBroker(19092, "t", "docker").environment()
+        environment = ContainerBroker(19092, "t", self.containers()).environment()
         self.assertEqual(environment["KAFKA_ADVERTISED_LISTENERS"], "INSIDE://kafka:9092,OUTSIDE://localhost:19092")
         names = {entry.partition(":")[0] for entry in environment["KAFKA_LISTENERS"].split(",")}
         mapped = {entry.partition(":")[0] for entry in environment["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(",")}
@@ -142,23 +146,18 @@ class DockerTest(unittest.TestCase):
         self.assertEqual(self.created("shadow-cluster-node-1")[-1], "opensearch")
 
     def test_what_was_made_before_a_failure_is_removed(self) -> None:
-        self.fail("start shadow-cluster-node-1", "Bind for 0.0.0.0:9202 failed: port is already allocated")
-        with self.assertRaisesRegex(StageError, "`docker start` failed: Bind for"):
+        self.fail("run shadow-cluster-node-1", "Bind for 0.0.0.0:9202 failed: port is already allocated")
+        with self.assertRaisesRegex(DockerError, "Bind for"):
             self.start()
         self.assertEqual(self.left(), [])
         self.assertEqual(len(self.asked("rm")), 3)
 
     def test_a_container_of_somebody_else_stays_and_is_named(self) -> None:
         (self.folder / "made").mkdir()
-        (self.folder / "made" / "haproxy-shadow").touch()
-        with self.assertRaisesRegex(StageError, "there is a container haproxy-shadow already"):
+        (self.folder / "made" / "haproxy-shadow").write_text("container other 0")
+        with self.assertRaisesRegex(DockerError, 'name "/haproxy-shadow" is already in use'):
             self.start()
         self.assertEqual(self.left(), ["haproxy-shadow"])
-
-    def test_another_subnet_is_taken_when_one_overlaps(self) -> None:
-        self.fail("network create 10.213.0.0/24", "Pool overlaps with other one on this address space")
-        self.start()
-        self.assertEqual(self.environment("haproxy-primary")["PRIMARY_NODES"], "10.213.10.11:9200 10.213.10.12:9200")
 
     def test_what_cannot_be_removed_is_said_and_the_rest_is_removed(self) -> None:
         self.fail("rm --force haproxy-primary", "device is busy")
@@ -168,26 +167,24 @@ class DockerTest(unittest.TestCase):
 
     def test_no_engine_is_no_error_unless_containers_are_asked_for(self) -> None:
         self.fail("version", "Cannot connect to the Docker daemon")
-        self.assertIsNone(docker.find_engine(str(self.docker), must=False))
+        self.assertIsNone(docker.find_engine(str(self.docker), must=False, announce=self.said.append))
         with self.assertRaisesRegex(StageError, "Cannot connect to the Docker daemon.*--runtime local"):
-            docker.find_engine(str(self.docker), must=True)
+            docker.find_engine(str(self.docker), must=True, announce=self.said.append)
         (self.folder / "fail").unlink()
-        self.assertEqual(docker.find_engine(str(self.docker), must=True), str(self.docker))
+        found = docker.find_engine(str(self.docker), must=True, announce=self.said.append)
+        self.assertEqual(found and found.client, str(self.docker))
 
     def test_an_interruption_removes_everything_too(self) -> None:
         with self.assertRaises(KeyboardInterrupt), self.containers() as containers:
-            containers.make_network()
-            containers.start("one", "image", 2)
+            containers.run("one", "image")
             raise KeyboardInterrupt
         self.assertEqual(self.left(), [])
 
     def test_a_container_that_was_made_while_we_were_interrupted_is_found_by_its_label(self) -> None:
         with self.containers() as containers:
-            containers.make_network()
-            (self.folder / "made" / "lost").touch()
-        self.assertNotIn("lost", self.left())
-        asked = " ".join(self.asked("ps")[0])
-        self.assertIn(f"label=spoa-agent.demo={containers.run_id}", asked)
+            (self.folder / "made" / "lost").write_text(f"container {containers.label} 1")
+            (self.folder / "made" / "another").write_text(f"container {containers.label}-other 1")
+        self.assertEqual(self.left(), ["another"])
 
     def test_the_images_are_built_by_our_script_and_its_failure_is_ours(self) -> None:
         script = self.folder / "build.py"
