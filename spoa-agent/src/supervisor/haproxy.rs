@@ -1,5 +1,6 @@
 //! HAProxy as a program: where it is, how it is started, what it says, and where it listens.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ const OLDEST: (u16, u16) = (2, 6);
 const USUAL: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/opt/haproxy/sbin"];
 /// A connection on this machine is there at once, or never.
 const HANDSHAKE: Duration = Duration::from_millis(100);
+/// Warnings that may come between one and its repetition.
+const REMEMBERED: usize = 64;
 /// Longer lines are logged in pieces.
 const LONGEST_LINE: u64 = 16 << 10;
 
@@ -108,11 +111,7 @@ impl Haproxy {
 
     fn command(&self, options: &[&str]) -> Command {
         let mut command = process::command(self.program.as_os_str());
-        command
-            .args(options)
-            .arg(&self.config)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(options).arg(&self.config);
         command
     }
 }
@@ -125,23 +124,48 @@ pub(super) fn addresses_in(config: &Path) -> Vec<SocketAddr> {
         .unwrap_or_default()
 }
 
-/// Logs what HAProxy writes, line by line, until it closes the stream.
+/// Logs what HAProxy writes, line by line, until it closes the stream: its standard error and, where its configuration
+/// says so, its log, in one stream, so that their order is known.
 pub(super) fn relay(stream: impl Read + Send + 'static) -> io::Result<()> {
     let work = move || {
         let mut lines = BufReader::new(stream);
         let mut line = Vec::new();
+        let mut said = Said::default();
         while lines
             .by_ref()
             .take(LONGEST_LINE)
             .read_until(b'\n', &mut line)
             .is_ok_and(|length| length > 0)
         {
-            say(String::from_utf8_lossy(line.trim_ascii_end()).as_ref());
+            let text = String::from_utf8_lossy(line.trim_ascii_end());
+            if said.is_new(&text) {
+                say(&text);
+            }
             line.clear();
         }
     };
     let thread = thread::Builder::new().name("haproxy-log".to_owned());
     thread.spawn(work).map(drop)
+}
+
+/// The last warnings. HAProxy writes one to its standard error, with a level, and then to its log, without.
+#[derive(Debug, Default)]
+struct Said(VecDeque<String>);
+
+impl Said {
+    fn is_new(&mut self, line: &str) -> bool {
+        let plain = |text: &str| text.replace('\'', "");
+        if let Some((_level, text)) = line.split_once(" : ").filter(|_| line.starts_with('[')) {
+            if self.0.len() == REMEMBERED {
+                self.0.pop_front();
+            }
+            self.0.push_back(plain(text));
+            return true;
+        }
+        let line = plain(line);
+        let before = self.0.iter().position(|text| *text == line);
+        before.and_then(|at| self.0.remove(at)).is_none()
+    }
 }
 
 /// One line of HAProxy under its own level; its log to a stream has none, and what comes there is worth a look.
@@ -253,6 +277,36 @@ mod tests {
             Some((3, 0))
         );
         assert_eq!(branch("nginx"), None);
+    }
+
+    #[test]
+    fn a_warning_that_comes_in_the_log_too_is_said_once() {
+        let lines = [
+            "[WARNING]  (37) : Server b/a is DOWN, reason: Layer4 timeout.",
+            "[ALERT]    (37) : backend 'b' has no server available!",
+            "Server b/a is DOWN, reason: Layer4 timeout.",
+            "backend b has no server available!",
+            "[NOTICE]   (35) : New worker (37) forked",
+            "Server b/a is UP, reason: Layer4 check passed.",
+            "[WARNING]  (37) : Server b/a is DOWN, reason: Layer4 timeout.",
+            "Server b/a is DOWN, reason: Layer4 timeout.",
+            "SPOE: [agent] failed",
+            "SPOE: [agent] failed",
+        ];
+        let mut said = Said::default();
+        let new: Vec<usize> = (0..lines.len())
+            .filter(|at| said.is_new(lines[*at]))
+            .collect();
+        assert_eq!(new, [0, 1, 4, 5, 6, 8, 9]);
+    }
+
+    #[test]
+    fn warnings_without_a_log_do_not_pile_up() {
+        let mut said = Said::default();
+        for number in 0..1000 {
+            assert!(said.is_new(&format!("[WARNING]  (1) : {number}")));
+        }
+        assert_eq!(said.0.len(), REMEMBERED);
     }
 
     #[test]

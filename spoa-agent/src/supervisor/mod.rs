@@ -607,14 +607,10 @@ impl Supervisor {
 /// Starts a HAProxy whose words go to the log.
 fn start_heard(mut command: Command) -> std::io::Result<Process> {
     mute(&mut command);
-    let (process, mut pipes) = Process::start(&mut command)?;
-    let heard = [
-        pipes.stdout.take().map(haproxy::relay),
-        pipes.stderr.take().map(haproxy::relay),
-    ];
-    for relayed in heard.into_iter().flatten() {
-        relayed?;
-    }
+    let (heard, mouth) = std::io::pipe()?;
+    command.stdout(mouth.try_clone()?).stderr(mouth);
+    let (process, _child) = Process::start(&mut command)?;
+    haproxy::relay(heard)?;
     Ok(process)
 }
 
