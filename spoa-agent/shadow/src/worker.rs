@@ -314,6 +314,7 @@ impl Worker {
             match self.shared.notes.before(what) {
                 Some(Before::Document(before)) => {
                     if guard::is_done(before, now) == Some(true) {
+                        self.make_durable(job, &[*item]);
                         done.push(*item);
                     }
                 }
@@ -532,6 +533,9 @@ impl Worker {
             return Step::Instead(vec![Batch::These(first), Batch::These(second)]);
         }
         self.count_refused(job, &judged);
+        if job.attempts > 1 {
+            self.make_durable(job, &judged.unwritten);
+        }
         self.note_items(job, &judged, status);
         let again = judged.again();
         if !again.is_empty() && status < 300 {
@@ -597,6 +601,18 @@ impl Worker {
         let ambiguous = self.ambiguous_as_refused(job, judged);
         self.shared.note_ambiguous(&ambiguous);
         self.shared.resolve_ambiguous(&ambiguous);
+    }
+
+    /// The target has these from an attempt that it did not answer, perhaps on one copy only, and did not write them now: a node that
+    /// is cut off from its master tells what it has, and loses it when another copy takes over. A write of what the
+    /// primary has is on all copies when it is answered.
+    fn make_durable(&self, job: &Job, items: &[usize]) {
+        if self.shared.resolver.is_none() || self.shared.as_is {
+            return;
+        }
+        for name in items.iter().filter_map(|item| job.in_hand.name(*item)) {
+            self.shared.fetch_again(&name);
+        }
     }
 
     fn ambiguous_as_refused(&self, job: &Job, judged: &plan::Judged) -> Vec<Ambiguous> {

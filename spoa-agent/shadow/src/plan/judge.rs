@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use exchange::Response;
-use exchange::operation::answer::{Answer, Answered, error_type, read_some, status};
-use exchange::operation::{Access, Action, Api, Condition, Operation};
+use exchange::operation::answer::{Answer, Answered, Done, error_type, read_some, status};
+use exchange::operation::{Access, Action, Api, Condition, Document, Operation};
 
 use super::has_no_id;
 
@@ -16,6 +16,10 @@ pub struct Judged {
     pub whole: Became,
     /// Of each document that was sent, by its number, in the order in which they were sent.
     pub items: Vec<(usize, Became)>,
+    /// The documents that the target found as this write would make them, and so did not write. On a first attempt its
+    /// document was another one before. After another attempt it tells what that one did, also when only one
+    /// copy has it, which the target may lose.
+    pub unwritten: Vec<usize>,
     /// The request is too large for the target (413) and can be halved: see [`halve`].
     pub too_large: bool,
 }
@@ -69,14 +73,19 @@ pub fn judge(operation: &Operation, sent: &[usize], shadow: &Response, primary: 
         return Judged {
             whole: became_whole(operation.access, status(shadow), error),
             items: Vec::new(),
+            unwritten: Vec::new(),
             too_large: false,
         };
     }
+    let mut unwritten = Vec::new();
     let too_large = status(shadow) == 413 && operation.api == Api::Bulk && sent.len() > 1;
     let mut items: Vec<(usize, Became)> = if too_large {
         sent.iter().map(|item| (*item, Became::Again)).collect()
     } else if let Answer::Documents(answered) = read_some(operation, sent, Some(shadow)) {
         let became = |(item, answered): (&usize, &Answered)| {
+            if is_unwritten(operation, *item, answered, primary) {
+                unwritten.push(*item);
+            }
             (*item, became_item(operation, *item, answered, primary))
         };
         sent.iter().zip(&answered).map(became).collect()
@@ -88,6 +97,7 @@ pub fn judge(operation: &Operation, sent: &[usize], shadow: &Response, primary: 
     Judged {
         whole: worst(&items),
         items,
+        unwritten,
         too_large,
     }
 }
@@ -146,6 +156,18 @@ fn became_item(
     } else {
         Became::Refused(refusal)
     }
+}
+
+/// Whether the primary did this write, and the target found nothing to do. A delete of nothing is written all the same.
+fn is_unwritten(operation: &Operation, item: usize, answered: &Answered, primary: &Answer) -> bool {
+    let is_update = |document: &Document| document.action == Action::Update;
+    let is_noop =
+        answered.result == Done::Noop && operation.documents.get(item).is_some_and(is_update);
+    let is_there = answered.status == 409 && is_done_already(operation, item, answered);
+    let by_primary = outcome(primary, item);
+    let done_by_primary =
+        by_primary.is_none_or(|outcome| outcome.status < 300 && outcome.result != Done::Noop);
+    done_by_primary && (is_noop || is_there)
 }
 
 /// Whether a write that was done before is refused like this.

@@ -44,6 +44,11 @@
 //! | external version | Refused with 409 when it is there with that version or a later one. |
 //! | index administration, `_aliases`, templates, `_reindex`, by-query | In a row it is the same, or refused. After *later* writes it may not be (`_delete_by_query` deletes what was written since, and an update of that fails): [`needs_fence`]. A by-query operation with a script is not the same even in a row, and is ambiguous when it goes again. |
 //!
+//! A target that finds a write done by an earlier attempt does not write again: it answers 409 to a `create`, or `noop` to an
+//! `update`. That is no promise. A node that is cut off from its master has what no other copy has; when a copy takes
+//! over, it is gone. So these documents are read from the primary and written again
+//! ([`Judged::unwritten`]), where the primary may be asked; otherwise a target that loses nodes can lose such writes.
+//!
 //! Not covered: documents that are written both with external versions and without, and external versions that
 //! go back after `index.gc_deletes` made the cluster forget a delete.
 //!

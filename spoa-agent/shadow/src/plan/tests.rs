@@ -640,10 +640,9 @@ mod judging {
             document(Action::Index, None),
             Some(response(201, CREATED)),
         );
-        assert!(matches!(
-            pinned.judge(&[0], &refusal).whole,
-            Became::Settled(_)
-        ));
+        let judged = pinned.judge(&[0], &refusal);
+        assert!(matches!(judged.whole, Became::Settled(_)));
+        assert_eq!(judged.unwritten, [0]);
         let create = Case::single(
             "/i/_create/1",
             document(Action::Create, Some("1")),
@@ -671,10 +670,27 @@ mod judging {
             Some(response(200, UPDATED)),
         );
         let missing = response(404, r#"{"_id":"1","result":"not_found"}"#);
-        assert!(matches!(
-            delete.judge(&[0], &missing).whole,
-            Became::Settled(_)
-        ));
+        let judged = delete.judge(&[0], &missing);
+        assert!(matches!(judged.whole, Became::Settled(_)));
+        assert!(
+            judged.unwritten.is_empty(),
+            "it is written down that it is gone"
+        );
+    }
+
+    #[test]
+    fn an_update_that_found_nothing_to_do_was_not_written() {
+        let update = Case::single(
+            "/i/_update/1",
+            document(Action::Update, Some("1")),
+            Some(response(200, UPDATED)),
+        );
+        let noop = response(200, r#"{"_id":"1","result":"noop"}"#);
+        let judged = update.judge(&[0], &noop);
+        assert_eq!(judged.whole, Became::Applied);
+        assert_eq!(judged.unwritten, [0]);
+        let updated = update.judge(&[0], &response(200, UPDATED));
+        assert!(updated.unwritten.is_empty());
     }
 
     #[test]

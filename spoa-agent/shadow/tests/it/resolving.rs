@@ -1,6 +1,6 @@
 //! What is ambiguous is read from the primary.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -436,4 +436,79 @@ async fn a_write_whose_id_nobody_knows_is_found_by_comparing_its_index() {
     let mut resolved = told.resolved.lock().clone();
     resolved.sort();
     assert_eq!(resolved, ["Index(b\"i\")", "new", "old", "other"]);
+}
+
+/// A shadow that does not answer the first attempt at each of these, and then has nothing to do.
+fn found_done(answers: &'static [(&'static str, u16, &'static str)]) -> impl Fn(&Heard) -> Reply {
+    let seen = Mutex::new(HashSet::new());
+    move |heard| {
+        let line = heard.line();
+        let known = answers.iter().find(|(path, ..)| line.contains(path));
+        match known {
+            Some((path, ..)) if seen.lock().insert(*path) => status(503),
+            Some((_, status, body)) => {
+                let length = body.len();
+                let text = format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n\r\n{body}");
+                Reply::Bytes(text.into_bytes())
+            }
+            None => ok(),
+        }
+    }
+}
+
+const CONFLICT: &str = r#"{"error":{"type":"version_conflict_engine_exception"},"status":409}"#;
+const NOOP: &str = r#"{"_index":"i","_id":"u","result":"noop","_seq_no":3,"_primary_term":1}"#;
+
+#[tokio::test]
+async fn what_the_shadow_found_done_by_an_attempt_that_it_did_not_answer_is_written_for_good() {
+    let documents = Documents::default();
+    documents.set("u", 7, r#"{"a":1,"b":2}"#);
+    documents.set("chosen", 8, r#"{"c":3}"#);
+    let (primary, _) = two(&documents).await;
+    let shadow = Origin::start(found_done(&[
+        ("/_update/u", 200, NOOP),
+        ("op_type=create", 409, CONFLICT),
+    ]))
+    .await;
+    let told = Arc::new(Told::default());
+    let engine = Engine::start(config(&shadow, &primary), told.clone()).unwrap();
+    for (position, target, id, sequence) in [(10, "_update/u", "u", 7), (20, "_doc", "chosen", 8)] {
+        let asked = request("POST", format!("/i/{target}").as_bytes());
+        let answer = format!(
+            r#"{{"_index":"i","_id":"{id}","result":"updated","_seq_no":{sequence},"_primary_term":1}}"#
+        );
+        let exchange = complete(position, asked, Some(answer));
+        engine.offer(exchange).await.unwrap();
+    }
+    settle(&engine).await;
+    let heard = lines(&shadow);
+    for written in [
+        r#"PUT /i/_doc/u {"a":1,"b":2}"#,
+        r#"PUT /i/_doc/chosen {"c":3}"#,
+    ] {
+        let times = heard.iter().filter(|line| *line == written).count();
+        assert_eq!(times, 1, "{written}: {heard:?}");
+    }
+    assert_eq!(told.words.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_shadow_has_at_the_first_attempt_costs_the_primary_nothing() {
+    let documents = Documents::default();
+    let (primary, _) = two(&documents).await;
+    let noop = NOOP.len();
+    let noop = format!("HTTP/1.1 200 x\r\ncontent-length: {noop}\r\n\r\n{NOOP}");
+    let shadow = Origin::start(move |_| Reply::Bytes(noop.clone().into_bytes())).await;
+    let told = Arc::new(Told::default());
+    let engine = Engine::start(config(&shadow, &primary), told).unwrap();
+    let answer = r#"{"_index":"i","_id":"u","result":"updated","_seq_no":7,"_primary_term":1}"#;
+    let exchange = complete(
+        10,
+        request("POST", b"/i/_update/u"),
+        Some(answer.to_owned()),
+    );
+    engine.offer(exchange).await.unwrap();
+    settle(&engine).await;
+    assert_eq!(lines(&shadow).len(), 1);
+    assert!(primary.heard().is_empty());
 }
