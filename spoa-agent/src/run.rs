@@ -673,8 +673,9 @@ async fn start_admin(
     if let Ok(address) = admin.local_addr() {
         tracing::info!(%address, "serving /metrics, /healthz, /readyz, /ledger and /ambiguous");
     }
-    tokio::spawn(admin.serve(sources, off.clone()));
-    Ok(())
+    admin
+        .serve_apart(sources, off.clone())
+        .context("cannot start the admin server")
 }
 
 fn obstacles(ability: &Ability) -> Vec<String> {

@@ -30,6 +30,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -153,6 +154,25 @@ impl Admin {
     /// Fails when the system does not tell.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown`, on a thread and a runtime of its own: however much is asked here, it takes no turns from
+    /// HAProxy's connections.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system gives no thread.
+    pub fn serve_apart(self, sources: Sources, shutdown: CancellationToken) -> io::Result<()> {
+        let listener = self.listener.into_std()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let serve = async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => Self { listener }.serve(sources, shutdown).await,
+                Err(error) => tracing::error!(%error, "no metrics and no health are served"),
+            }
+        };
+        let thread = std::thread::Builder::new().name("admin".to_owned());
+        thread.spawn(move || runtime.block_on(serve)).map(drop)
     }
 
     /// Serves until `shutdown`; then lets answers under way finish and returns.
