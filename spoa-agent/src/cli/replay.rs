@@ -116,7 +116,7 @@ pub(super) struct Args {
     /// Only these offsets of these partitions of the topic, both included, such as 0:100-200,1:50-
     #[arg(long, value_name = "PARTITION:OFFSETS", value_delimiter = ',', value_parser = offsets)]
     offsets: Vec<(i32, Offsets)>,
-    /// Configuration file whose section [kafka] says how to reach the brokers
+    /// Configuration file whose `kafka` section says how to reach the brokers
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, env = CONFIG_ENV, hide_env_values = true)]
     config: Option<PathBuf>,
     /// Print what would be sent, in order, and send nothing; `full` prints the heads too
