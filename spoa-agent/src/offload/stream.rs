@@ -153,7 +153,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use exchange::{Body, Endpoint, Exchange, Extent, Request, Response};
+    use exchange::{Body, Endpoint, Exchange, Extent, Header, Request, Response};
 
     use super::*;
     use crate::config::Written;
@@ -238,6 +238,47 @@ mod tests {
         assert_eq!(answer.key.as_ref(), Some(&asked));
         let holds = |text: &[u8]| answer.value.windows(text.len()).any(|it| it == text);
         assert!(holds(b"201") && !holds(b"PUT /i/_doc/1"), "{answer:?}");
+    }
+
+    #[test]
+    fn credentials_that_the_journal_has_reach_no_message_neither_the_usual_ones_nor_the_users() {
+        let secret = |name: &'static str| Header {
+            name: Bytes::from_static(name.as_bytes()),
+            value: Bytes::from_static(b"hunter2"),
+        };
+        let request = Request {
+            headers: ["authorization", "x-tenant-token"]
+                .map(secret)
+                .into_iter()
+                .collect(),
+            ..request()
+        };
+        let begun = Entry::Begun {
+            position: 7,
+            request: Arc::new(request.clone()),
+        };
+        let complete = Entry::Exchange(Exchange {
+            position: 8,
+            request: Some(request),
+            response: Some(Response {
+                status: 200,
+                headers: [secret("set-cookie")].into_iter().collect(),
+                ..Response::default()
+            }),
+        });
+        let credentials = Credentials::with(["x-tenant-token"]);
+        for format in ["json", "protobuf", "traffic-stream"] {
+            let mut stream = Stream::new(&kafka(format), &credentials);
+            for entry in [begun.clone(), complete.clone()] {
+                let load = stream.load(entry, 9).unwrap();
+                assert!(!load.messages.is_empty());
+                for message in load.messages {
+                    let holds =
+                        |text: &[u8]| message.value.windows(text.len()).any(|it| it == text);
+                    assert!(!holds(b"hunter2"), "{format}: {message:?}");
+                }
+            }
+        }
     }
 
     #[test]
