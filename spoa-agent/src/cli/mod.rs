@@ -35,10 +35,10 @@ use exit::Exit;
 #[command(
     name = "spoa-agent",
     version,
-    about = "Captures what HAProxy sees into a journal on disk, and mirrors and logs it from there",
-    long_about = "Captures every request and response that HAProxy sees into a journal on disk, and mirrors and \
-                  logs them from there.\n\nHAProxy sends them over SPOE and waits only for the agent's ACK. \
-                  Everything else follows the journal at its own pace, so a slow shadow costs the client \
+    about = "Captures what HAProxy sees into a journal on disk; mirrors, logs and offloads it from there",
+    long_about = "Captures every request and response that HAProxy sees into a journal on disk; mirrors, logs and \
+                  offloads them to Kafka from there.\n\nHAProxy sends them over SPOE and waits only for the agent's ACK. \
+                  Everything else follows the journal at its own pace, so a slow shadow or Kafka costs the client \
                   nothing.",
     after_long_help = exit::HELP,
     max_term_width = 100,
